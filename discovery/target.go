@@ -1,0 +1,146 @@
+package discovery
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+)
+
+// forms are the targets that Parse knows, for its errors.
+const forms = "want static://host:port,host:port, file:///path or dns://host:port"
+
+// Parse returns the Resolver that a target names, with its default settings:
+//
+//	static://10.0.0.1:80,10.0.0.2:80   Static
+//	file:///etc/mesh/users.json        File, the path is absolute
+//	dns://users.internal:8080          DNS; without a port the endpoints have none
+//
+// Paths are percent-decoded as in URLs. A user, a query or a fragment, a path
+// after a dns host, and any other scheme are errors that name the target and
+// what is allowed. Nothing is looked up or opened.
+func Parse(target string) (Resolver, error) {
+	r, err := parse(target)
+	if err != nil {
+		return nil, fmt.Errorf("discovery: target %q: %w; %s", shown(target), err, forms)
+	}
+	return r, nil
+}
+
+// parse takes the target apart itself: net/url refuses lists of addresses, and
+// its errors would print a password.
+func parse(target string) (Resolver, error) {
+	scheme, rest, ok := strings.Cut(target, "://")
+	if !ok {
+		return nil, errors.New("no scheme")
+	}
+	authority, path := rest, ""
+	if i := strings.IndexByte(rest, '/'); i >= 0 {
+		authority, path = rest[:i], rest[i:]
+	}
+	switch {
+	case strings.Contains(authority, "@"):
+		return nil, errors.New("a user is not allowed")
+	case strings.Contains(rest, "?"):
+		return nil, errors.New("a query is not allowed")
+	case strings.Contains(rest, "#"):
+		return nil, errors.New("a fragment is not allowed")
+	}
+	switch strings.ToLower(scheme) {
+	case "static":
+		return parseStatic(rest)
+	case "file":
+		return parseFile(authority, path)
+	case "dns":
+		return parseDNS(authority, path)
+	}
+	return nil, fmt.Errorf("unknown scheme %q", scheme)
+}
+
+// The three return untyped nils with their errors: a nil Static in a Resolver
+// would not be nil.
+
+func parseStatic(list string) (Resolver, error) {
+	s, err := ParseStatic(list)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func parseFile(authority, path string) (Resolver, error) {
+	if authority != "" {
+		return nil, fmt.Errorf("%q stands where a host would: the path must be absolute, after three slashes", authority)
+	}
+	path, err := url.PathUnescape(path)
+	if err != nil {
+		return nil, fmt.Errorf("path: %w", err)
+	}
+	if path == "" || strings.HasSuffix(path, "/") {
+		return nil, fmt.Errorf("path %q does not name a file", path)
+	}
+	f := File{Path: path}
+	if err := f.Validate(); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+func parseDNS(authority, path string) (Resolver, error) {
+	switch {
+	case authority == "":
+		return nil, errors.New("no host after two slashes")
+	case path != "":
+		return nil, fmt.Errorf("a path is not allowed, got %q", path)
+	}
+	host, port, err := splitHost(authority)
+	if err != nil {
+		return nil, err
+	}
+	d := DNS{Host: host, Port: port}
+	if err := d.Validate(); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// splitHost takes host, host:port, [v6] and [v6]:port. An IPv6 zone is written
+// %25zone, as in URLs.
+func splitHost(authority string) (host, port string, err error) {
+	text, err := url.PathUnescape(authority)
+	if err != nil {
+		return "", "", fmt.Errorf("host: %w", err)
+	}
+	if inner, ok := strings.CutPrefix(text, "["); ok && strings.HasSuffix(inner, "]") {
+		return strings.TrimSuffix(inner, "]"), "", nil
+	}
+	if !strings.Contains(text, ":") {
+		return text, "", nil
+	}
+	host, port, err = net.SplitHostPort(text)
+	switch {
+	case err != nil:
+		return "", "", err
+	case host == "":
+		return "", "", errors.New("no host before the port")
+	case port == "":
+		return "", "", errors.New("no port after the colon")
+	}
+	return host, port, nil
+}
+
+// shown is the target without a user and password, as errors end up in logs.
+func shown(target string) string {
+	scheme, rest, _ := strings.Cut(target, "://")
+	authority, path, slash := strings.Cut(rest, "/")
+	if i := strings.LastIndexByte(authority, '@'); i >= 0 {
+		authority = "***" + authority[i:]
+	} else {
+		return target
+	}
+	if slash {
+		path = "/" + path
+	}
+	return scheme + "://" + authority + path
+}

@@ -1,0 +1,123 @@
+package discovery_test
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/tullemesh/tulle/discovery"
+)
+
+func TestParse(t *testing.T) {
+	for _, c := range []struct {
+		target string
+		want   discovery.Resolver
+	}{
+		{"static://a:80", discovery.Static(eps("a:80"))},
+		{"static://a:80, b:80,[::1]:80", discovery.Static(eps("a:80", "b:80", "[::1]:80"))},
+		{"STATIC://a:80", discovery.Static(eps("a:80"))},
+		{"file:///etc/mesh/users.json", discovery.File{Path: "/etc/mesh/users.json"}},
+		{"file:///a%20b%3f/x@y:1", discovery.File{Path: "/a b?/x@y:1"}},
+		{"dns://users.internal:8080", discovery.DNS{Host: "users.internal", Port: "8080"}},
+		{"dns://users.internal.", discovery.DNS{Host: "users.internal."}},
+		{"dns://10.0.0.1:80", discovery.DNS{Host: "10.0.0.1", Port: "80"}},
+		{"dns://[::1]:80", discovery.DNS{Host: "::1", Port: "80"}},
+		{"dns://[::1]", discovery.DNS{Host: "::1"}},
+		{"dns://[fe80::1%25eth0]:80", discovery.DNS{Host: "fe80::1%eth0", Port: "80"}},
+	} {
+		got, err := discovery.Parse(c.target)
+		if err != nil || !reflect.DeepEqual(got, c.want) {
+			t.Errorf("Parse(%q): got %#v, %v, want %#v", c.target, got, err, c.want)
+		}
+	}
+}
+
+func TestParseErrors(t *testing.T) {
+	for _, c := range []struct{ target, want string }{
+		{"", "no scheme"},
+		{"users:8080", "no scheme"},
+		{"file:/etc/users.json", "no scheme"},
+		{"://a:80", `unknown scheme ""`},
+		{"consul://users", `unknown scheme "consul"`},
+		{"static://", `item 1: "" is empty`},
+		{"static://a:80,,b:80", `item 2: "" is empty`},
+		{"static://a:80,b:99999", `item 2: tulle: endpoint addr "b:99999"`},
+		{"static://a:80/x", `item 1: tulle: endpoint addr "a:80/x"`},
+		{"static://a:80?x=1", "a query is not allowed"},
+		{"file://etc/users.json", `"etc" stands where a host would: the path must be absolute`},
+		{"file://./users.json", `"." stands where a host would`},
+		{"file://", `path "" does not name a file`},
+		{"file:///", `path "/" does not name a file`},
+		{"file:///etc/", `path "/etc/" does not name a file`},
+		{"file:///a%zz", "path: invalid URL escape"},
+		{"file:///a%00b", `Path "/a\x00b"`},
+		{"file:///a?b", "a query is not allowed"},
+		{"file:///a#b", "a fragment is not allowed"},
+		{"dns://", "no host after two slashes"},
+		{"dns:///users:80", "no host after two slashes"},
+		{"dns://:80", "no host before the port"},
+		{"dns://users:", "no port after the colon"},
+		{"dns://users/", `a path is not allowed, got "/"`},
+		{"dns://8.8.8.8/users:80", "a path is not allowed"},
+		{"dns://users:80?x", "a query is not allowed"},
+		{"dns://users:80#x", "a fragment is not allowed"},
+		{"dns://users:http", `Port "http": want 1 to 65535`},
+		{"dns://a:80,b:80", "too many colons"},
+		{"dns://::1", "too many colons"},
+		{"dns://[::1", "missing ']'"},
+		{"dns://[users]:80x", `Port "80x"`},
+		{"dns://us%ers", "host: invalid URL escape"},
+		{"dns://a%2fb", `Host "a/b"`},
+	} {
+		got, err := discovery.Parse(c.target)
+		switch {
+		case err == nil || got != nil:
+			t.Errorf("Parse(%q): got %#v, %v, want nil and an error", c.target, got, err)
+		case !strings.Contains(err.Error(), c.want) || !strings.HasPrefix(err.Error(), "discovery: target "):
+			t.Errorf("Parse(%q): got %q, want it to say %q", c.target, err, c.want)
+		case !strings.Contains(err.Error(), c.target) || !strings.Contains(err.Error(), "want static://"):
+			t.Errorf("Parse(%q): got %q, want it to name the target and what is allowed", c.target, err)
+		}
+	}
+}
+
+// A password is refused and not repeated: errors end up in logs.
+func TestParsePassword(t *testing.T) {
+	for _, target := range []string{
+		"dns://me:secret@users:80", "dns://secret@users", "static://me:secret@a:80", "consul://me:secret@a/b", "file://me:secret@host/a",
+	} {
+		_, err := discovery.Parse(target)
+		if err == nil || !strings.Contains(err.Error(), "a user is not allowed") {
+			t.Errorf("Parse(%q): got %v, want a user to be refused", target, err)
+		}
+		if err != nil && strings.Contains(err.Error(), "secret") {
+			t.Errorf("Parse(%q): got the password in %q, want it hidden", target, err)
+		}
+	}
+}
+
+// FuzzParse: no input panics; what is accepted is a Resolver that its own
+// Validate accepts.
+func FuzzParse(f *testing.F) {
+	for _, s := range []string{
+		"static://a:80,b:80", "file:///a/b", "dns://a:80", "dns://[::1]:80", "dns://a", "x://y", "://", "dns://%", "dns://[",
+		"file:///%2e%2e/a", "dns://a@b", "static://", "dns://[fe80::1%25e]", "DNS://a:1", "dns://]:1", "file://\x00/",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, target string) {
+		r, err := discovery.Parse(target)
+		if (r == nil) != (err != nil) {
+			t.Fatalf("Parse(%q): got %v, %v, want one of them", target, r, err)
+		}
+		if err != nil {
+			return
+		}
+		if err := r.(interface{ Validate() error }).Validate(); err != nil {
+			t.Fatalf("Parse(%q): got %#v, which is not valid: %v", target, r, err)
+		}
+		if f, ok := r.(discovery.File); ok && !strings.HasPrefix(f.Path, "/") {
+			t.Fatalf("Parse(%q): got the path %q, want an absolute one", target, f.Path)
+		}
+	})
+}
