@@ -1,0 +1,225 @@
+package cluster
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/tullemesh/tulle"
+	"github.com/tullemesh/tulle/balancer"
+)
+
+// An Attempt is a lease on an endpoint. It is a field of the adapter's own
+// object and must not move. Each of its steps happens once, whoever takes it
+// and however often:
+//
+//	Begin → waiting → Answer → streaming → End
+//
+// While waiting it counts for the balancer. While streaming it does not: an
+// endpoint that serves long streams keeps its share of short calls.
+type Attempt struct {
+	view  *View
+	index int32
+	phase atomic.Uint32
+	start time.Duration
+}
+
+// The phases of an Attempt.
+const (
+	idle uint32 = iota
+	waiting
+	streaming // and its outcome is open
+	settled   // streaming, and its outcome is known
+	ended
+)
+
+// Begin picks an endpoint for the next attempt of call and takes a lease on it.
+func (c *Cluster) Begin(a *Attempt, call *tulle.Call, now time.Duration) error {
+	v := c.view.Load()
+	if v == nil || len(v.members) == 0 {
+		return c.Err()
+	}
+	q := balancer.Query{Now: now}
+	if len(call.Tried) > 0 || v.tiers != nil {
+		c.narrow(v, &q, call)
+	}
+	i := v.picker.Pick(q)
+	if i < 0 || i >= len(v.states) {
+		return ErrNoEndpoints
+	}
+	a.view, a.index, a.start = v, int32(i), now
+	a.phase.Store(waiting)
+	a.state().begun.Add(1)
+	a.node().Begin(now)
+	return nil
+}
+
+// narrow keeps the pick off endpoints that were tried, within the most preferred
+// group that has others, and strictly off those that are barred.
+func (c *Cluster) narrow(v *View, q *balancer.Query, call *tulle.Call) {
+	if len(call.Tried) > 0 {
+		q.Avoid = balancer.NewSet(len(v.members))
+		for _, addr := range call.Tried {
+			if i := c.indexOf(v, addr); i >= 0 {
+				q.Avoid.Add(i)
+			}
+		}
+	}
+	for _, tier := range v.tiers {
+		q.Among = tier
+		if !covers(q.Avoid, tier) {
+			return // barred ones are in Avoid too, and there are others
+		}
+	}
+	if call.AnyBarred() {
+		q.Among = c.unbarred(v, call)
+	}
+}
+
+// unbarred are the endpoints that the call may still use.
+func (c *Cluster) unbarred(v *View, call *tulle.Call) balancer.Set {
+	s := balancer.NewSet(len(v.members))
+	for i := range v.members {
+		s.Add(i)
+	}
+	for k, addr := range call.Tried {
+		if i := c.indexOf(v, addr); i >= 0 && call.Barred(k) {
+			s.Remove(i)
+		}
+	}
+	return s
+}
+
+// covers says whether all members of b are in a.
+func covers(a, b balancer.Set) bool {
+	for i := b.Next(0); i >= 0; i = b.Next(i + 1) {
+		if !a.Has(i) {
+			return false
+		}
+	}
+	return true
+}
+
+// Endpoint is the one that the attempt goes to.
+func (a *Attempt) Endpoint() *tulle.Endpoint { return &a.view.members[a.index] }
+
+// state is what the engine knows of the attempt's endpoint.
+func (a *Attempt) state() *state { return a.view.states[a.index] }
+
+// node is what the policy of the attempt's View knows of the endpoint.
+func (a *Attempt) node() balancer.Node { return a.view.picker.Node(int(a.index)) }
+
+// Start is when the attempt began.
+func (a *Attempt) Start() time.Duration { return a.start }
+
+// Answer ends the wait: headers came, or the attempt failed. Call learns the
+// outcome and what the pool is like. Unless the outcome is Answered it is final.
+func (a *Attempt) Answer(call *tulle.Call, o tulle.Outcome, now time.Duration) {
+	next := settled
+	if o.Class == tulle.Answered {
+		next = streaming
+	}
+	if !a.phase.CompareAndSwap(waiting, next) {
+		return
+	}
+	a.state().answered.Add(1)
+	a.node().Answer(a.start, now, o.Class.Sampling())
+	verdict := o.Class.Endpoint()
+	if verdict == tulle.Failure {
+		if alike(call, o) {
+			// The same trouble at two endpoints is the request's.
+			verdict = tulle.Neither
+		}
+		call.Try(a.Endpoint().Addr)
+	}
+	switch o.Class {
+	case tulle.Throttled:
+		call.Try(a.Endpoint().Addr)
+	case tulle.Insecure:
+		call.Bar(a.Endpoint().Addr)
+	}
+	if o.Class == tulle.Unsent {
+		a.view.cluster.askAgain()
+	}
+	call.Report(o)
+	if o.Class == tulle.Answered {
+		a.view.cluster.pool.sample(o.Elapsed, now)
+		a.state().window.sample(o.Elapsed, now)
+		return
+	}
+	a.judge(o, verdict, now)
+	if o.Class.Repetition() != tulle.NoRepeat || verdict == tulle.Failure {
+		call.Pool = a.view.cluster.poolFacts(a.view, call, a.state(), now)
+	}
+}
+
+// alike says that the call failed before as it does now. An endpoint that could
+// not be reached never saw the request, so that blames no request.
+func alike(call *tulle.Call, o tulle.Outcome) bool {
+	last := call.Last
+	return call.Attempt > 1 && len(call.Tried) > 0 && o.Class != tulle.Unsent && o.Class != tulle.Insecure &&
+		last.Class == o.Class && last.Status == o.Status
+}
+
+// End ends the lease and reports whether it did: a lease ends once, after it
+// was answered. O is the final outcome; it is ignored where that is known
+// already.
+func (a *Attempt) End(o tulle.Outcome, now time.Duration) bool {
+	if a.phase.CompareAndSwap(streaming, ended) {
+		a.judge(o, o.Class.Endpoint(), now)
+	} else if !a.phase.CompareAndSwap(settled, ended) {
+		return false
+	}
+	a.state().ended.Add(1)
+	return true
+}
+
+// Ended says whether the lease is over.
+func (a *Attempt) Ended() bool { return a.phase.Load() == ended }
+
+// judge gives the final outcome to the policy and the statistics.
+func (a *Attempt) judge(o tulle.Outcome, verdict tulle.Verdict, now time.Duration) {
+	j := balancer.Judgement{Verdict: verdict, Throttled: o.Class == tulle.Throttled}
+	if o.Hinted {
+		j.Until = now + min(o.RetryAfter, maxThrottle)
+	}
+	a.node().Judge(now, j)
+	if verdict == tulle.Failure {
+		a.view.cluster.pool.fail(now)
+		a.state().window.fail(now)
+	}
+}
+
+// maxThrottle bounds how long an endpoint's share is lowered at its own wish.
+const maxThrottle = 300 * time.Second
+
+// Resource is what the adapter keeps for the attempt's endpoint, or nil.
+func (a *Attempt) Resource() Resource {
+	if h := a.state().resource.Load(); h != nil {
+		return h.Resource
+	}
+	return nil
+}
+
+// Replace keeps r for the attempt's endpoint if what is kept there is still old
+// (nil: nothing). It returns false if it is not; then r is not kept, and the
+// caller retires it. It also returns false, for an r that is not nil, when the
+// endpoint has left the set.
+func (a *Attempt) Replace(old, r Resource) bool {
+	has := a.state().resource.Load()
+	if (has == nil) != (old == nil) || has != nil && has.Resource != old {
+		return false
+	}
+	var next *held
+	if r != nil {
+		next = &held{r}
+	}
+	if !a.state().resource.CompareAndSwap(has, next) {
+		return false
+	}
+	// The endpoint may have left between the two looks; then nobody else
+	// would retire r.
+	if next != nil && a.state().left.Load() != 0 && a.state().resource.CompareAndSwap(next, nil) {
+		return false
+	}
+	return true
+}

@@ -1,0 +1,78 @@
+package cluster
+
+import (
+	"time"
+
+	"github.com/tullemesh/tulle"
+	"github.com/tullemesh/tulle/balancer"
+)
+
+// EndpointStatus is what the engine knows of one endpoint at a moment.
+type EndpointStatus struct {
+	Endpoint  tulle.Endpoint // as discovery gave it
+	Attempts  uint64         // begun since the endpoint was first seen
+	Waiting   int            // attempts without headers
+	Streaming int            // attempts with headers and an unfinished body
+	Latency   time.Duration  // mean time to headers over the last 10 s
+	Success   float64        // share of successes over the last 10 s, -1 without outcomes
+	Policy    balancer.Stat  // what the balancer thinks of it
+}
+
+// Status is what the engine knows of the destination at a moment.
+type Status struct {
+	Endpoints []EndpointStatus // in the order of discovery
+	Age       time.Duration    // for which discovery has been failing
+	Failure   error            // the last error of discovery, nil after a good report
+	Mean      time.Duration    // mean time to headers over the last 10 s
+	Median    time.Duration
+	Budget    float64 // repeats that could be made now
+}
+
+// Status reads the present state. The parts are read one after the other while
+// calls go on.
+func (c *Cluster) Status() Status {
+	now := c.Now()
+	recent := c.pool.recent(now)
+	s := Status{
+		Age:     c.Age(),
+		Failure: c.Failure(),
+		Mean:    recent.mean(),
+		Median:  recent.quantile(0.5),
+		Budget:  c.cfg.Retrier.Budget().Balance(now),
+	}
+	v := c.view.Load()
+	if v == nil {
+		return s
+	}
+	d, _ := v.picker.(balancer.Describer)
+	s.Endpoints = make([]EndpointStatus, len(v.members))
+	for i := range v.members {
+		s.Endpoints[i] = v.states[i].status(&v.members[i], now)
+		s.Endpoints[i].Policy.Success = -1
+		if d != nil {
+			s.Endpoints[i].Policy = d.Describe(i, now)
+		}
+	}
+	return s
+}
+
+// status reads one endpoint. What ended is read before what began, so that no
+// difference is negative.
+func (s *state) status(ep *tulle.Endpoint, now time.Duration) EndpointStatus {
+	ended := s.ended.Load()
+	answered := s.answered.Load()
+	begun := s.begun.Load()
+	recent := s.window.read(now)
+	success := -1.0
+	if n := recent.successes + recent.failures; n > 0 {
+		success = recent.successes / n
+	}
+	return EndpointStatus{
+		Endpoint:  *ep,
+		Attempts:  begun,
+		Waiting:   int(begun - answered),
+		Streaming: int(answered - ended),
+		Latency:   recent.mean(),
+		Success:   success,
+	}
+}

@@ -1,0 +1,226 @@
+package retry
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/tullemesh/tulle"
+)
+
+// ErrExhausted is what errors.Is finds when a call was attempted more than once
+// and its last attempt failed without a response.
+var ErrExhausted = errors.New("retry: gave up")
+
+// Error tells what became of a call that was repeated and got no response.
+type Error struct {
+	// Attempts is the number of attempts that were made.
+	Attempts int
+
+	// Status is that of the last response that was given up for another
+	// attempt, or 0.
+	Status int
+
+	// Err is the error of the last attempt, or of the context when that ended
+	// during a pause.
+	Err error
+}
+
+// Error implements error.
+func (e *Error) Error() string {
+	if e.Status != 0 {
+		return fmt.Sprintf("retry: gave up after %d attempts and status %d: %v", e.Attempts, e.Status, e.Err)
+	}
+	return fmt.Sprintf("retry: gave up after %d attempts: %v", e.Attempts, e.Err)
+}
+
+// Unwrap leads to ErrExhausted and to the cause.
+func (e *Error) Unwrap() []error { return []error{ErrExhausted, e.Err} }
+
+// maxMoves is how often a call moves on at once: at most three picks.
+const maxMoves = 2
+
+// unknownPause is the time between two repeats after a timeout while too little
+// is known of the other endpoints.
+const unknownPause = time.Second
+
+// A Retrier decides on repeats for one destination and owns its budget. It is
+// safe for concurrent use.
+type Retrier struct {
+	cfg    Config
+	budget *Budget
+	start  time.Time    // the base of the times of all that Wrap returns, as they share the rest
+	blind  atomic.Int64 // when a timeout was last repeated on too little knowledge
+}
+
+// New returns a Retrier for cfg, or an error that names every field that cannot
+// be used.
+func New(cfg Config) (*Retrier, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	cfg = cfg.withDefaults()
+	budget, err := NewBudget(cfg.Budget)
+	if err != nil {
+		return nil, err
+	}
+	r := &Retrier{cfg: cfg, budget: budget, start: time.Now()}
+	r.blind.Store(-int64(unknownPause))
+	return r, nil
+}
+
+// Budget is what the repeats are paid from. Hedges draw on it too.
+func (r *Retrier) Budget() *Budget { return r.budget }
+
+// Open counts a call. It is called once for each call, before its first attempt.
+func (r *Retrier) Open(now time.Duration) { r.budget.Deposit(now) }
+
+// Safe says whether req may be sent twice: by its method (RFC 9110, 9.2.1, and
+// Config.Idempotent) or by an idempotency key, as net/http has it.
+func (r *Retrier) Safe(req *http.Request) bool {
+	switch req.Method {
+	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+		return true
+	}
+	if req.Header["Idempotency-Key"] != nil || req.Header["X-Idempotency-Key"] != nil {
+		return true
+	}
+	return slices.Contains(r.cfg.Idempotent, req.Method)
+}
+
+// Wants says whether Next could want to repeat the call after call.Last. It is
+// the cheap question for the path of calls that succeed.
+func (r *Retrier) Wants(call *tulle.Call) bool {
+	return r.cfg.Condition != nil || call.Last.Class.Repetition() != tulle.NoRepeat
+}
+
+// Replay is Config.Replay.
+func (r *Retrier) Replay() int { return r.cfg.Replay }
+
+// A Plan is a repeat that has been decided on and paid for.
+type Plan struct {
+	// Wait is the pause before it.
+	Wait time.Duration
+
+	token Token
+	moved bool
+	blind bool
+}
+
+// Unlimited is the time left of a call without a deadline.
+const Unlimited = time.Duration(1<<63 - 1)
+
+// Next decides whether the call may be attempted again after call.Last. Left is
+// the time until the call's deadline, Unlimited without one. The Plan holds a
+// token of the budget: the caller sends the attempt, or gives the Plan to
+// Abandon.
+func (r *Retrier) Next(call *tulle.Call, now, left time.Duration) (Plan, bool) {
+	if call.Spent {
+		return Plan{}, false
+	}
+	p := Plan{}
+	switch r.repetition(call) {
+	case tulle.RepeatElsewhere:
+		if call.Facts().Untried == 0 {
+			return Plan{}, false
+		}
+		p.moved = true
+	case tulle.RepeatMoved:
+		// Where else is not known, or there is nowhere else: then the same
+		// endpoint is asked again, after a pause and for a token.
+		if call.AnyBarred() && call.Facts().Usable == 0 {
+			return Plan{}, false
+		}
+		p.moved = call.Facts().Untried > 0
+	case tulle.RepeatHinted:
+		if call.UnsentOnly || !call.Last.Hinted {
+			return Plan{}, false
+		}
+	case tulle.RepeatSafe:
+		if call.UnsentOnly || !call.Safe {
+			return Plan{}, false
+		}
+	case tulle.RepeatHealthy:
+		if call.UnsentOnly || !call.Safe || call.Facts().Others != tulle.Healthy && call.Facts().Others != tulle.Unknown {
+			return Plan{}, false
+		}
+		p.blind = call.Facts().Others == tulle.Unknown
+	default:
+		return Plan{}, false
+	}
+	return r.pay(p, call, now, left)
+}
+
+// repetition is the table's answer or the user's.
+func (r *Retrier) repetition(call *tulle.Call) tulle.Repetition {
+	if r.cfg.Condition != nil {
+		return r.cfg.Condition(call)
+	}
+	return call.Last.Class.Repetition()
+}
+
+// pay checks what all repeats need, number, time and token, the token last.
+func (r *Retrier) pay(p Plan, call *tulle.Call, now, left time.Duration) (Plan, bool) {
+	if p.moved {
+		return p, call.Moves < maxMoves && left > 0
+	}
+	repeats := int(call.Attempt - call.Moves)
+	if repeats >= r.cfg.Attempts {
+		return Plan{}, false
+	}
+	p.Wait = r.backoff(repeats)
+	if call.Last.Hinted {
+		// The server's word counts for whatever reason the call is repeated.
+		if call.Last.RetryAfter > r.cfg.MaxRetryAfter {
+			return Plan{}, false
+		}
+		p.Wait = max(call.Last.RetryAfter, 0)
+	}
+	// An attempt that the pool's usual latency leaves no time for would only
+	// add load.
+	if left != Unlimited && left-p.Wait <= call.Facts().Median {
+		return Plan{}, false
+	}
+	token, ok := r.budget.Withdraw(now)
+	if !ok {
+		return Plan{}, false
+	}
+	if p.blind && !r.dare(now) {
+		r.budget.Refund(token)
+		return Plan{}, false
+	}
+	p.token = token
+	return p, true
+}
+
+// dare says whether a timeout may be repeated now though too little is known of
+// the endpoints that did not time out. A timeout says too little about whether
+// the work goes on; repeating it when everybody is slow is what keeps a brown-out
+// going.
+func (r *Retrier) dare(now time.Duration) bool {
+	last := r.blind.Load()
+	return now-time.Duration(last) >= unknownPause && r.blind.CompareAndSwap(last, int64(now))
+}
+
+// backoff is the pause before the nth repeat: full jitter.
+func (r *Retrier) backoff(n int) time.Duration {
+	most := r.cfg.MaxBackoff
+	if steps := time.Duration(1)<<max(n, 1) - 1; r.cfg.MinBackoff <= most/steps {
+		most = r.cfg.MinBackoff * steps
+	}
+	return rand.N(most)
+}
+
+// Abandon gives back what a Plan holds whose attempt is not made.
+func (r *Retrier) Abandon(p Plan) { r.budget.Refund(p.token) }
+
+// take marks the Plan's attempt as about to be made.
+func (p *Plan) take(call *tulle.Call) {
+	if p.moved {
+		call.Moves++
+	}
+}

@@ -1,0 +1,180 @@
+package transport
+
+import (
+	"crypto/tls"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/tullemesh/tulle"
+	"github.com/tullemesh/tulle/balancer"
+	"github.com/tullemesh/tulle/discovery"
+	"github.com/tullemesh/tulle/retry"
+)
+
+// Config says which services there are and how calls to them are treated. It is
+// plain data; New copies what it needs. The zero Config is valid: every host
+// passes through.
+type Config struct {
+	// Defaults applies to every service, and its Timeout to unknown hosts too.
+	Defaults Policy
+
+	// Services maps logical names to services: a host, such as "users" for
+	// http://users/…, or a host:port, which wins over the host. Case and a
+	// trailing dot do not matter. The scheme of the URL never picks the
+	// service.
+	Services map[string]Service
+
+	// Unknown says what becomes of calls to hosts that are no services.
+	// Default: Pass.
+	Unknown Unknown
+
+	// Resolvers makes resolvers for the targets of further schemes, or for
+	// those that are built in: static, file and dns.
+	Resolvers map[string]ResolverFunc
+
+	// Base sends the attempts. Nil is a tuned http.Transport. A Base of type
+	// *http.Transport is cloned for each endpoint and never changed. Any other
+	// Base gets the endpoint from us if it is an EndpointRoundTripper. If it is
+	// not, the URL of an http request carries the endpoint's address with the
+	// Host header unchanged, and https is possible only to services of one
+	// endpoint, which it must find by the logical name itself.
+	Base http.RoundTripper
+}
+
+// A ResolverFunc makes the resolver of a target URL.
+type ResolverFunc func(target *url.URL) (discovery.Resolver, error)
+
+// EndpointRoundTripper is a Base that can send a request to a given endpoint.
+type EndpointRoundTripper interface {
+	http.RoundTripper
+
+	// RoundTripEndpoint is RoundTrip at the endpoint: it connects to ep.Addr,
+	// and takes everything else (Host header, TLS server name) from req.
+	RoundTripEndpoint(req *http.Request, ep tulle.Endpoint) (*http.Response, error)
+}
+
+// Unknown says what becomes of calls to hosts that are no services.
+type Unknown uint8
+
+// What becomes of calls to unknown hosts.
+const (
+	// Pass hands the call to the Base as it is, under Defaults.Timeout only.
+	// The Base's own name look-up, proxy and dialer stay in force. Nothing is
+	// retried, and no header is added.
+	Pass Unknown = iota
+	// Resolve makes a service of the host, under the Defaults: its addresses
+	// come from DNS, or from Config.Resolvers["dns"]. Up to 1,024 hosts are
+	// kept, each for 15 minutes after its last call. A call that the Base
+	// would send through a proxy passes all the same.
+	Resolve
+	// Refuse fails the call with ErrUnknownService.
+	Refuse
+)
+
+// Protocol is how attempts of a service are spoken.
+type Protocol uint8
+
+// The protocols.
+const (
+	// Auto is HTTP/1.1 for http and what TLS negotiates for https.
+	Auto Protocol = iota
+	// H2C is HTTP/2 over cleartext, with prior knowledge.
+	H2C
+)
+
+// A Service is one logical name. Exactly one of Target and Resolver is set.
+type Service struct {
+	// Target is where the endpoints come from, as a URL:
+	// "static://10.0.0.1:80,10.0.0.2:80", "file:///etc/tulle/users.json",
+	// "dns://users.internal:8080", or a scheme of Config.Resolvers.
+	Target string
+
+	// Resolver is where the endpoints come from, as a value.
+	Resolver discovery.Resolver
+
+	// Host is sent as Host header, and is the TLS server name, in place of
+	// the host of the URL. A Host that the caller set on the request wins as
+	// header.
+	Host string
+
+	// TLS is the client's TLS configuration for https. Default: that of the
+	// Base. It is cloned. TLSServerName overrides the name that the
+	// certificate is checked for.
+	TLS           *tls.Config
+	TLSServerName string
+
+	// Protocol is Auto or H2C. H2C is for http URLs only.
+	Protocol Protocol
+
+	// External says that the service is not ours: no header of tulle goes to
+	// it.
+	External bool
+
+	// Classify replaces the classifier of this service's attempts. It handles
+	// what it cares about and leaves the rest to tulle.ClassifyHTTP. It is
+	// called on the path of the call and must be safe for concurrent use.
+	Classify func(tulle.HTTPFacts) tulle.Outcome
+
+	// Policy overrides Config.Defaults, field by field.
+	Policy Policy
+}
+
+// A Policy says how calls are treated. A field that is left zero in a Service
+// takes the value of Config.Defaults, and one that is zero there the default
+// that it names.
+type Policy struct {
+	// Timeout is the longest time of a call, to the end of the response body,
+	// all attempts and pauses included. A 101 response or a text/event-stream
+	// is not cut. Default (0): none. Negative: none, in a Service that
+	// overrides Defaults. Range: 1 ms to 24 h.
+	Timeout time.Duration
+
+	// AttemptTimeout is the longest time of one attempt to the response
+	// headers. Default (0): none, as slow routes are legitimate; set it to
+	// what your slowest route takes, so that a call whose instance hangs can
+	// move on. Negative and range: as Timeout. It must not exceed Timeout.
+	AttemptTimeout time.Duration
+
+	// Balancer picks the endpoints. Default (nil):
+	// balancer.ShortestExpectedDelay{}.
+	Balancer balancer.Policy
+
+	// Retry says when calls are repeated. Default (nil): the zero
+	// retry.Config.
+	Retry *retry.Config
+}
+
+const (
+	minTimeout = time.Millisecond
+	maxTimeout = 24 * time.Hour
+)
+
+// over is the Policy p with what it leaves out taken from d.
+func (p Policy) over(d Policy) Policy {
+	if p.Timeout == 0 {
+		p.Timeout = d.Timeout
+	}
+	if p.AttemptTimeout == 0 {
+		p.AttemptTimeout = d.AttemptTimeout
+	}
+	if p.Balancer == nil {
+		p.Balancer = d.Balancer
+	}
+	if p.Retry == nil {
+		p.Retry = d.Retry
+	}
+	return p
+}
+
+// withDefaults fills in what nobody set.
+func (p Policy) withDefaults() Policy {
+	p.Timeout, p.AttemptTimeout = max(p.Timeout, 0), max(p.AttemptTimeout, 0)
+	if p.Balancer == nil {
+		p.Balancer = balancer.ShortestExpectedDelay{}
+	}
+	if p.Retry == nil {
+		p.Retry = &retry.Config{}
+	}
+	return p
+}

@@ -1,0 +1,407 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tullemesh/tulle"
+	"github.com/tullemesh/tulle/internal/cluster"
+	"github.com/tullemesh/tulle/internal/eob"
+	"github.com/tullemesh/tulle/retry"
+	"github.com/tullemesh/tulle/transport/deadline"
+)
+
+// An exchange is one call on its way. It holds its first attempt in place, so
+// that a call which succeeds at once is one object: the copy of the request,
+// that of its URL, the watch on the body, the lease, and the record of the
+// call. Further attempts are objects of their own, since the sender of an
+// earlier one may still use it. Nothing of it is pooled, for the same reason.
+type exchange struct {
+	first attempt
+
+	svc      *service
+	in       *http.Request // the caller's, never changed
+	options  *callOptions  // or nil
+	endpoint *tulle.Endpoint
+	limits   *limits // nil without a deadline
+	call     tulle.Call
+	replay   retry.Replay
+
+	// open counts what keeps the call running: RoundTrip, and each response
+	// body that has not ended.
+	open atomic.Int32
+}
+
+// attempt is one try at one endpoint.
+type attempt struct {
+	req   http.Request
+	url   url.URL
+	x     *exchange
+	bound *deadline.Bound // nil without a deadline
+	lease cluster.Attempt
+	body  eob.Watch
+	pool  *pool                 // where it is sent, nil if the Base has no pools of ours
+	extra atomic.Pointer[extra] // what not every attempt needs
+	open  atomic.Bool           // a response body keeps the call running
+}
+
+// extra is what an attempt needs for senders that ask for a client trace, and
+// for callers whose context can end. Both make it when they first need it.
+type extra struct {
+	traced atomic.Bool  // the sender asked for the client trace
+	conns  atomic.Int32 // connections that it then reported for the request
+	trace  atomic.Pointer[httptrace.ClientTrace]
+	stop   atomic.Pointer[func() bool] // takes back the watch on the caller's context
+}
+
+// limits are what only a call with a deadline needs.
+type limits struct {
+	end   time.Time      // of the call; zero: only attempts have a timeout
+	bound deadline.Bound // of the first attempt
+}
+
+// bounded is an exchange with a deadline, still one object.
+type bounded struct {
+	exchange
+	limits limits
+}
+
+// newExchange begins a call to svc.
+func newExchange(svc *service, in *http.Request, options *callOptions) *exchange {
+	var x *exchange
+	if svc.bounds(in, options) {
+		b := new(bounded)
+		x = &b.exchange
+		x.limits, x.first.bound = &b.limits, &b.limits.bound
+	} else {
+		x = new(exchange)
+	}
+	x.first.x = x
+	x.svc, x.in, x.options = svc, in, options
+	x.open.Store(1)
+	retrier := svc.cluster.Retrier()
+	x.call.Safe = options.idempotent() || retrier.Safe(in)
+	x.call.UnsentOnly = options.noRetry() || once(in)
+	x.replay.Start(in, retrier.Replay())
+	return x
+}
+
+// once says that the request must not be repeated once it was sent: it would
+// open a tunnel or upgrade the connection.
+func once(in *http.Request) bool {
+	return in.Method == http.MethodConnect || in.Header["Upgrade"] != nil
+}
+
+// Attempt implements retry.Attempter: it makes one more attempt.
+func (x *exchange) Attempt() (*http.Response, error) {
+	a := &attempt{x: x}
+	if x.limits != nil {
+		a.bound = new(deadline.Bound)
+	}
+	return x.svc.attempt(a)
+}
+
+// deadline is when the call must be over; zero: never.
+func (x *exchange) deadline() time.Time {
+	if x.limits == nil {
+		return time.Time{}
+	}
+	return x.limits.end
+}
+
+// done takes away one of the things that keep the call running.
+func (x *exchange) done() {
+	if x.open.Add(-1) == 0 {
+		x.svc.t.exit()
+	}
+}
+
+// prepare makes the attempt's request: a copy of the caller's that goes to the
+// endpoint, and shows the logical name in its Host header.
+func (a *attempt) prepare(now time.Time) error {
+	x := a.x
+	body, err := x.replay.Next(x.in)
+	if err != nil {
+		return err
+	}
+	if a.bound != nil {
+		a.start(now)
+	}
+	a.req = *x.in.WithContext((*attemptContext)(a))
+	a.req.Body = body
+	a.url = *x.in.URL
+	a.req.URL = &a.url
+	if a.req.Host == "" {
+		a.req.Host = x.svc.host
+	}
+	if a.req.Host == "" {
+		a.req.Host = a.url.Host
+	}
+	if !x.svc.external {
+		a.announce(now)
+	}
+	return nil
+}
+
+// start begins the attempt's time.
+func (a *attempt) start(now time.Time) {
+	x := a.x
+	var limit time.Time
+	if d := x.svc.attemptTimeout; d > 0 {
+		limit = now.Add(d)
+	}
+	a.bound.Start(x.in.Context(), a, now, x.limits.end, limit)
+}
+
+// parent is the context that the attempt's own adds to: the caller's, or the
+// Bound's below it.
+func (a *attempt) parent() context.Context {
+	if a.bound != nil {
+		return a.bound.Context()
+	}
+	return a.x.in.Context()
+}
+
+// attemptHeader tells the server the number of the attempt, from the second on.
+const attemptHeader = "Tulle-Attempt"
+
+// announce tells the server how long is left, and that this is a repeat.
+func (a *attempt) announce(now time.Time) {
+	if a.bound != nil {
+		a.bound.Propagate(&a.req, now)
+	}
+	if n := a.x.call.Attempt; n > 1 {
+		h := a.req.Header.Clone()
+		if h == nil {
+			h = make(http.Header, 1)
+		}
+		h.Set(attemptHeader, strconv.Itoa(int(n)))
+		a.req.Header = h
+	}
+}
+
+// settle takes in what the sender returned: the outcome goes to the lease, and a
+// response that has a body is watched until that ends.
+func (a *attempt) settle(resp *http.Response, err error) (*http.Response, error) {
+	x := a.x
+	if a.bound != nil && err == nil && !a.bound.Answered() {
+		_ = resp.Body.Close() // the attempt is over; its error says why
+		resp, err = nil, deadline.ErrAttempt
+	}
+	now := x.svc.cluster.Now()
+	o := a.classify(resp, err, false, now)
+	a.lease.Answer(&x.call, o, now)
+	x.call.Spent = x.replay.Spent()
+	if err != nil {
+		err = a.why(err)
+		a.finish(o, now)
+		return nil, err
+	}
+	resp.Request = x.in
+	if a.bound != nil && deadline.Endless(resp) {
+		a.bound.Disarm()
+	}
+	if resp.Body == nil || resp.Body == http.NoBody {
+		a.finish(o, now)
+		return resp, nil
+	}
+	x.open.Add(1)
+	a.open.Store(true)
+	a.body.Start(resp, (*attemptBody)(a))
+	if a.bound != nil && a.bound.Fired() != nil {
+		a.abandoned() // Expired came before there was a body to end
+		return resp, nil
+	}
+	if ctx := x.in.Context(); ctx.Done() != nil {
+		stop := context.AfterFunc(ctx, a.abandoned)
+		a.more().stop.Store(&stop)
+		if a.lease.Ended() {
+			stop()
+		}
+	}
+	return resp, nil
+}
+
+// classify asks the classifier.
+func (a *attempt) classify(resp *http.Response, err error, inBody bool, now time.Duration) tulle.Outcome {
+	f := tulle.HTTPFacts{Response: resp, Err: err, InBody: inBody, Elapsed: now - a.lease.Start()}
+	if err != nil || resp.StatusCode >= 400 {
+		f.Now = time.Now()
+	}
+	if err != nil {
+		f.Ended = (*attemptContext)(a).Err()
+		f.AttemptTimeout = a.bound != nil && errors.Is(a.bound.Fired(), deadline.ErrAttempt)
+		f.RequestBody = a.x.replay.Failed()
+		f.Reach = a.reach(err)
+		f.Mean = a.x.svc.cluster.Mean(now)
+	}
+	return a.x.svc.classify(f)
+}
+
+// reach says how far the request got.
+func (a *attempt) reach(err error) tulle.Reach {
+	e := a.extra.Load()
+	switch {
+	case e != nil && e.conns.Load() > 0:
+		return tulle.HadConnection
+	case isDialError(err):
+		return tulle.DialFailed
+	case e != nil && e.traced.Load():
+		return tulle.NoConnection
+	}
+	return tulle.ReachUnknown
+}
+
+// why names the limit that ended the attempt, if one did.
+func (a *attempt) why(err error) error {
+	if a.bound != nil {
+		if fired := a.bound.Fired(); fired != nil {
+			return fired
+		}
+	}
+	return err
+}
+
+// BodyEnded implements eob.Owner.
+func (a *attempt) BodyEnded(err error) error {
+	now := a.x.svc.cluster.Now()
+	o := tulle.Outcome{Class: tulle.Answered}
+	if err != nil && err != io.EOF {
+		o = a.classify(nil, err, true, now)
+		err = a.why(err)
+	}
+	a.finish(o, now)
+	return err
+}
+
+// abandoned ends the attempt when the caller's context ends before the body
+// does, as a caller may then forget the body without a Close.
+func (a *attempt) abandoned() {
+	a.finish(tulle.Outcome{Class: tulle.Ignored}, a.x.svc.cluster.Now())
+}
+
+// Expired implements deadline.Owner. Before headers the sender's error does the
+// rest.
+func (a *attempt) Expired() {
+	if a.open.Load() {
+		a.abandoned()
+	}
+}
+
+// drop ends an attempt of which nothing will be known.
+func (a *attempt) drop() {
+	o, now := tulle.Outcome{Class: tulle.Ignored}, a.x.svc.cluster.Now()
+	a.lease.Answer(&a.x.call, o, now)
+	a.finish(o, now)
+}
+
+// finish ends everything that the attempt holds. It may be called more than
+// once: a body can be abandoned and closed later.
+func (a *attempt) finish(o tulle.Outcome, now time.Duration) {
+	if !a.lease.End(o, now) {
+		return
+	}
+	if e := a.extra.Load(); e != nil {
+		if stop := e.stop.Load(); stop != nil {
+			(*stop)()
+		}
+	}
+	if a.bound != nil {
+		a.bound.Stop()
+	}
+	if a.pool != nil {
+		a.pool.leave()
+	}
+	if a.open.Swap(false) {
+		a.x.done()
+	}
+}
+
+// attemptBody is an attempt as the body of its response.
+type attemptBody attempt
+
+func (b *attemptBody) Read(p []byte) (int, error) { return b.body.Read(p, (*attempt)(b)) }
+func (b *attemptBody) Close() error               { return b.body.Close((*attempt)(b)) }
+
+// attemptContext is an attempt as the context of its request. It is a context of
+// values only: children of it hang on its parent, without a goroutine.
+type attemptContext attempt
+
+// Deadline implements context.Context.
+func (c *attemptContext) Deadline() (time.Time, bool) {
+	if c.bound != nil {
+		return c.bound.Deadline()
+	}
+	return (*attempt)(c).parent().Deadline()
+}
+
+// Done implements context.Context.
+func (c *attemptContext) Done() <-chan struct{} { return (*attempt)(c).parent().Done() }
+
+// Err implements context.Context.
+func (c *attemptContext) Err() error {
+	if c.bound != nil {
+		return c.bound.Err()
+	}
+	return (*attempt)(c).parent().Err()
+}
+
+// Value implements context.Context. A sender that asks for the client trace gets
+// one that counts connections and calls the caller's hooks.
+func (c *attemptContext) Value(key any) any {
+	a := (*attempt)(c)
+	if key != traceKey() {
+		return a.parent().Value(key)
+	}
+	e := a.more()
+	if t := e.trace.Load(); t != nil {
+		return t
+	}
+	t := &httptrace.ClientTrace{GotConn: e.gotConn}
+	if parent := a.parent(); parent.Value(key) != nil {
+		t = httptrace.ContextClientTrace(httptrace.WithClientTrace(parent, t))
+	}
+	e.trace.CompareAndSwap(nil, t)
+	e.traced.Store(true)
+	return e.trace.Load()
+}
+
+// more is the attempt's extra, made if there is none.
+func (a *attempt) more() *extra {
+	if a.extra.Load() == nil {
+		a.extra.CompareAndSwap(nil, new(extra))
+	}
+	return a.extra.Load()
+}
+
+// gotConn counts the connections that the sender took. More than one means that
+// it repeated the request by itself.
+func (e *extra) gotConn(httptrace.GotConnInfo) { e.conns.Add(1) }
+
+// traceKey is the key under which net/http looks for a client trace. It is not
+// exported; a context that listens finds out.
+var traceKey = sync.OnceValue(func() any {
+	l := &listener{Context: context.Background()}
+	httptrace.ContextClientTrace(l)
+	return l.key
+})
+
+// listener is a context that remembers what it was asked for.
+type listener struct {
+	context.Context
+	key any
+}
+
+// Value implements context.Context.
+func (l *listener) Value(key any) any {
+	l.key = key
+	return nil
+}

@@ -1,0 +1,106 @@
+package transport
+
+import (
+	"time"
+
+	"github.com/tullemesh/tulle"
+)
+
+// A Snapshot is the state of a Transport at a moment. It is made of copies and
+// can be kept.
+type Snapshot struct {
+	// Services are sorted by name, services of unknown hosts after those that
+	// are configured.
+	Services []ServiceSnapshot `json:"services"`
+}
+
+// ServiceSnapshot is the state of one service.
+type ServiceSnapshot struct {
+	// Name is the logical name.
+	Name string `json:"name"`
+
+	// Endpoints are in the order of discovery.
+	Endpoints []EndpointSnapshot `json:"endpoints"`
+
+	// DiscoveryAge is the time for which discovery has been failing, in
+	// nanoseconds, 0 while it works; DiscoveryError is why it fails.
+	DiscoveryAge   time.Duration `json:"discovery_age_ns"`
+	DiscoveryError string        `json:"discovery_error,omitempty"`
+
+	// Mean and Median are of the time to headers over the last 10 s, in
+	// nanoseconds; 0 without a sample.
+	Mean   time.Duration `json:"mean_ns"`
+	Median time.Duration `json:"median_ns"`
+
+	// RetryBudget is the number of repeats that could be made now.
+	RetryBudget float64 `json:"retry_budget"`
+}
+
+// EndpointSnapshot is the state of one endpoint.
+type EndpointSnapshot struct {
+	tulle.Endpoint
+
+	// Attempts is the number of attempts since the endpoint was first seen.
+	Attempts uint64 `json:"attempts"`
+
+	// Waiting is the number of attempts that have no headers yet, Streaming
+	// that of responses whose body has not ended.
+	Waiting   int `json:"waiting"`
+	Streaming int `json:"streaming"`
+
+	// Latency is the mean time to headers over the last 10 s, in nanoseconds;
+	// 0 without a sample.
+	Latency time.Duration `json:"latency_ns"`
+
+	// Success is the share of successes over the last 10 s, -1 without an
+	// outcome.
+	Success float64 `json:"success"`
+
+	// Cost is what the balancer compares; lower is better. Expected is its
+	// estimate of the time to headers, in nanoseconds, and Chance that of
+	// success, -1 where the policy has none.
+	Cost     float64       `json:"cost"`
+	Expected time.Duration `json:"expected_ns"`
+	Chance   float64       `json:"chance"`
+}
+
+// Snapshot reads the present state. It takes time linear in the number of
+// endpoints and disturbs no call.
+func (t *Transport) Snapshot() Snapshot {
+	services := t.all()
+	snap := Snapshot{Services: make([]ServiceSnapshot, len(services))}
+	for i, svc := range services {
+		snap.Services[i] = svc.snapshot()
+	}
+	return snap
+}
+
+// snapshot reads one service.
+func (s *service) snapshot() ServiceSnapshot {
+	status := s.cluster.Status()
+	snap := ServiceSnapshot{
+		Name:         s.name,
+		DiscoveryAge: status.Age,
+		Mean:         status.Mean,
+		Median:       status.Median,
+		RetryBudget:  status.Budget,
+		Endpoints:    make([]EndpointSnapshot, len(status.Endpoints)),
+	}
+	if status.Failure != nil {
+		snap.DiscoveryError = status.Failure.Error()
+	}
+	for i, e := range status.Endpoints {
+		snap.Endpoints[i] = EndpointSnapshot{
+			Endpoint:  e.Endpoint,
+			Attempts:  e.Attempts,
+			Waiting:   e.Waiting,
+			Streaming: e.Streaming,
+			Latency:   e.Latency,
+			Success:   e.Success,
+			Cost:      e.Policy.Cost,
+			Expected:  e.Policy.Latency,
+			Chance:    e.Policy.Success,
+		}
+	}
+	return snap
+}

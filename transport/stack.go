@@ -1,0 +1,159 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/tullemesh/tulle"
+	"github.com/tullemesh/tulle/transport/deadline"
+)
+
+// A handler takes an attempt one step further on its way.
+type handler func(*attempt) (*http.Response, error)
+
+// A layer is one step of the way: it adds itself in front of the next.
+type layer struct {
+	name  string
+	scope scope
+	wrap  func(next handler) handler
+}
+
+// A scope says how often a layer runs for one call.
+type scope string
+
+// The scopes.
+const (
+	perCall     scope = "call"
+	perAttempt  scope = "attempt"
+	perEndpoint scope = "endpoint"
+)
+
+// stack is the way of a call, outermost first. The route, service to
+// destination, has been decided when it begins.
+func stack() []layer {
+	return []layer{
+		// Before everything that waits or works: a call without time left
+		// must not wait for endpoints, take budget or send anything.
+		{"deadline", perCall, deadlineLayer},
+		// After the deadline, which bounds the wait for the first endpoints;
+		// before the retry, as no repeat helps where there is nobody.
+		{"discover", perCall, discoverLayer},
+		// Above the pick, so that each attempt picks again and avoids the
+		// endpoints that were tried.
+		{"retry", perCall, retryLayer},
+		// Above the send, so that the outcome of everything below (timeouts,
+		// connections, TLS) goes to the endpoint that was picked.
+		{"pick", perAttempt, pickLayer},
+		// Nearest the wire: the attempt's time begins when it can be sent.
+		{"send", perEndpoint, sendLayer},
+	}
+}
+
+// assemble links the layers and returns the whole way, and its part from the
+// first layer that runs for each attempt on.
+func assemble(layers []layer) (call, attempt handler) {
+	var next handler
+	for i := len(layers) - 1; i >= 0; i-- {
+		next = layers[i].wrap(next)
+		if layers[i].scope != perCall {
+			attempt = next
+		}
+	}
+	return next, attempt
+}
+
+// deadlineLayer finds the end of the call: the earliest of the context's, the
+// service's and the call's own.
+func deadlineLayer(next handler) handler {
+	return func(a *attempt) (*http.Response, error) {
+		x := a.x
+		if err := x.in.Context().Err(); err != nil {
+			return nil, ended(x.in.Context())
+		}
+		if a.bound == nil {
+			return next(a)
+		}
+		now := time.Now()
+		end, _ := x.in.Context().Deadline()
+		if d := x.options.timeout(x.svc.timeout); d > 0 {
+			if own := now.Add(d); end.IsZero() || own.Before(end) {
+				end = own
+			}
+		}
+		if !end.IsZero() && !now.Before(end) {
+			return nil, deadline.ErrCall
+		}
+		x.limits.end = end
+		return next(a)
+	}
+}
+
+// ended is why a context has ended, as an error of ours where time is up.
+func ended(ctx context.Context) error {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return deadline.ErrCall
+	}
+	return context.Cause(ctx)
+}
+
+// discoverLayer waits for endpoints.
+func discoverLayer(next handler) handler {
+	return func(a *attempt) (*http.Response, error) {
+		if err := a.x.svc.cluster.Admit(a.x.in.Context(), a.x.deadline()); err != nil {
+			return nil, err
+		}
+		return next(a)
+	}
+}
+
+// retryLayer makes further attempts of a call that failed.
+func retryLayer(next handler) handler {
+	return func(a *attempt) (*http.Response, error) {
+		x := a.x
+		resp, err := next(a)
+		r := x.svc.cluster.Retrier()
+		if !r.Wants(&x.call) {
+			return resp, err
+		}
+		return r.Continue(x.in.Context(), &x.call, x, x.svc.cluster.Now, x.deadline(), resp, err)
+	}
+}
+
+// pickLayer picks an endpoint and accounts for what happens there.
+func pickLayer(next handler) handler {
+	return func(a *attempt) (*http.Response, error) {
+		x := a.x
+		c := x.svc.cluster
+		x.call.Begin()
+		if err := c.Begin(&a.lease, &x.call, c.Now()); err != nil {
+			x.call.Report(tulle.Outcome{Class: tulle.Ignored, Err: err})
+			return nil, err
+		}
+		x.endpoint = a.lease.Endpoint()
+		returned := false
+		defer func() {
+			if !returned { // the sender panicked
+				a.drop()
+			}
+		}()
+		resp, err := next(a)
+		returned = true
+		return a.settle(resp, err)
+	}
+}
+
+// sendLayer hands the attempt to whoever sends it.
+func sendLayer(handler) handler {
+	return func(a *attempt) (*http.Response, error) {
+		var now time.Time
+		if a.bound != nil {
+			now = time.Now()
+		}
+		if err := a.prepare(now); err != nil {
+			return nil, err
+		}
+		return a.x.svc.wire.send(a)
+	}
+}
