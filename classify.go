@@ -75,6 +75,9 @@ func ClassifyHTTP(f HTTPFacts) Outcome {
 	switch {
 	case f.Response != nil && !f.InBody:
 		o.Class = classOfStatus(o.Status)
+		if o.Status == http.StatusGatewayTimeout && f.Response.Header[ExpiredHeader] != nil {
+			o.Class = Ignored
+		}
 		if o.Class == Throttled || o.Class == Unavailable {
 			classifyHint(&o, &f)
 		}
@@ -85,6 +88,10 @@ func ClassifyHTTP(f HTTPFacts) Outcome {
 	}
 	return o
 }
+
+// ExpiredHeader marks the 504 of a server that did not run a request because its
+// time was up when its turn came. That is not the server's failure.
+const ExpiredHeader = "Tulle-Expired"
 
 // classOfStatus is the table's rows on HTTP status.
 func classOfStatus(status int) Class {

@@ -292,7 +292,12 @@ func deadlineFacts() []fact {
 // oddFacts are combinations where the order of the questions matters.
 func oddFacts() []fact {
 	failed := errors.New("no")
+	expired := func(status int) tulle.HTTPFacts {
+		return tulle.HTTPFacts{Response: &http.Response{StatusCode: status, Header: http.Header{tulle.ExpiredHeader: {"1"}}}}
+	}
 	return []fact{
+		{"a 504 that says that the request's time was up", expired(504)},
+		{"a 503 that says that the request's time was up", expired(503)},
 		{"nothing at all", tulle.HTTPFacts{}},
 		{"a body read to its end", tulle.HTTPFacts{InBody: true}},
 		{"a response and an error", tulle.HTTPFacts{Response: respond(200), Err: failed}},

@@ -55,13 +55,12 @@ const budgetSlices = 10
 //
 // Times are durations since any base, the same for all calls.
 type Budget struct {
-	ratio   float64
-	reserve float64
-
 	calls [budgetSlices]atomic.Uint64 // second << 32 | calls in it
 
-	mu    sync.Mutex
-	spent [budgetSlices]slice // guarded by mu
+	mu      sync.Mutex
+	ratio   float64             // guarded by mu
+	reserve float64             // guarded by mu
+	spent   [budgetSlices]slice // guarded by mu
 }
 
 // slice counts the withdrawals of one second.
@@ -83,6 +82,19 @@ func NewBudget(cfg BudgetConfig) (*Budget, error) {
 	}
 	cfg = cfg.withDefaults()
 	return &Budget{ratio: cfg.Ratio, reserve: cfg.PerSecond * budgetSlices}, nil
+}
+
+// Reconfigure changes the limits and keeps what was deposited and withdrawn. It
+// returns an error, and changes nothing, if cfg cannot be used.
+func (b *Budget) Reconfigure(cfg BudgetConfig) error {
+	if err := cfg.validate(); err != nil {
+		return err
+	}
+	cfg = cfg.withDefaults()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.ratio, b.reserve = cfg.Ratio, cfg.PerSecond*budgetSlices
+	return nil
 }
 
 // second numbers the slices from 1, so that the zero slice is an old one.

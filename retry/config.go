@@ -110,6 +110,5 @@ func (c Config) withDefaults() Config {
 		c.MaxRetryAfter = defaultMaxRetryAfter
 	}
 	c.Idempotent = slices.Clone(c.Idempotent)
-	c.Budget = c.Budget.withDefaults()
-	return c
+	return c // NewBudget fills in the Budget: done twice, "none" would become the default
 }

@@ -19,6 +19,15 @@ type Attempter interface {
 	Attempt() (*http.Response, error)
 }
 
+// A Gate is an Attempter that may have to refuse. It is asked before a response
+// is given up for another attempt.
+type Gate interface {
+	Attempter
+
+	// Open says whether an attempt would be let through now.
+	Open() bool
+}
+
 // Clock tells the time as the Retrier counts it.
 type Clock func() time.Duration
 
@@ -88,7 +97,7 @@ func (l *loop) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, l.ctx.Err()
 	} else {
 		l.pausing = false
-		l.plan.take(l.call)
+		l.plan.Take(l.call)
 		l.resp, l.err = l.next.Attempt()
 		l.pausing = l.decide()
 	}
@@ -114,6 +123,10 @@ func (l *loop) decide() bool {
 	}
 	plan, ok := l.r.Next(l.call, l.clock(), left)
 	if !ok {
+		return false
+	}
+	if gate, has := l.next.(Gate); has && !gate.Open() {
+		l.r.Abandon(plan)
 		return false
 	}
 	l.plan, l.pausing = plan, true

@@ -73,6 +73,19 @@ func New(cfg Config) (*Retrier, error) {
 	return r, nil
 }
 
+// Reconfigured returns a Retrier for cfg that shares the budget of r, whose limits
+// it changes, or an error that names every field that cannot be used.
+func (r *Retrier) Reconfigured(cfg Config) (*Retrier, error) {
+	next, err := New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	// The counts go with the clock that they were made by.
+	next.budget, next.start = r.budget, r.start
+	next.blind.Store(r.blind.Load())
+	return next, r.budget.Reconfigure(cfg.Budget)
+}
+
 // Budget is what the repeats are paid from. Hedges draw on it too.
 func (r *Retrier) Budget() *Budget { return r.budget }
 
@@ -218,8 +231,8 @@ func (r *Retrier) backoff(n int) time.Duration {
 // Abandon gives back what a Plan holds whose attempt is not made.
 func (r *Retrier) Abandon(p Plan) { r.budget.Refund(p.token) }
 
-// take marks the Plan's attempt as about to be made.
-func (p *Plan) take(call *tulle.Call) {
+// Take says that the Plan's attempt is made now. What it held is spent.
+func (p *Plan) Take(call *tulle.Call) {
 	if p.moved {
 		call.Moves++
 	}

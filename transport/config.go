@@ -8,8 +8,10 @@ import (
 
 	"github.com/tullemesh/tulle"
 	"github.com/tullemesh/tulle/balancer"
+	"github.com/tullemesh/tulle/breaker"
 	"github.com/tullemesh/tulle/discovery"
 	"github.com/tullemesh/tulle/retry"
+	"github.com/tullemesh/tulle/transport/limit"
 )
 
 // Config says which services there are and how calls to them are treated. It is
@@ -143,6 +145,19 @@ type Policy struct {
 	// Retry says when calls are repeated. Default (nil): the zero
 	// retry.Config.
 	Retry *retry.Config
+
+	// Ejection says when an endpoint is left out of picks, and when it is
+	// tried again. Default (nil): the zero breaker.OutlierConfig.
+	Ejection *breaker.OutlierConfig
+
+	// Breaker says when the service as a whole is left alone; attempts are then
+	// refused with breaker.ErrOpen. It does not open while some endpoint still
+	// serves. Default (nil): the zero breaker.Config.
+	Breaker *breaker.Config
+
+	// Limit bounds the rate of calls; a call waits in it or is refused with
+	// limit.ErrLimited, and repeats are not counted. Default (nil): no limit.
+	Limit *limit.Config
 }
 
 const (
@@ -164,6 +179,15 @@ func (p Policy) over(d Policy) Policy {
 	if p.Retry == nil {
 		p.Retry = d.Retry
 	}
+	if p.Ejection == nil {
+		p.Ejection = d.Ejection
+	}
+	if p.Breaker == nil {
+		p.Breaker = d.Breaker
+	}
+	if p.Limit == nil {
+		p.Limit = d.Limit
+	}
 	return p
 }
 
@@ -175,6 +199,15 @@ func (p Policy) withDefaults() Policy {
 	}
 	if p.Retry == nil {
 		p.Retry = &retry.Config{}
+	}
+	if p.Ejection == nil {
+		p.Ejection = &breaker.OutlierConfig{}
+	}
+	if p.Breaker == nil {
+		p.Breaker = &breaker.Config{}
+	}
+	if p.Limit == nil {
+		p.Limit = &limit.Config{}
 	}
 	return p
 }

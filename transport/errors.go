@@ -11,7 +11,7 @@ import (
 
 // The states in which a call fails here, without a word from an endpoint.
 // Others are those of the leaves: deadline.ErrCall, deadline.ErrAttempt,
-// retry.ErrExhausted.
+// retry.ErrExhausted, breaker.ErrOpen, limit.ErrLimited.
 var (
 	// ErrClosed: the Transport was shut down.
 	ErrClosed = errors.New("transport: closed")
@@ -21,6 +21,10 @@ var (
 
 	// ErrNoEndpoints: the service has no endpoint, or none was found yet.
 	ErrNoEndpoints = cluster.ErrNoEndpoints
+
+	// ErrAllDown: none of the service's endpoints can be connected to. Each is
+	// tried again within a second or so.
+	ErrAllDown = cluster.ErrAllDown
 
 	// ErrBaseCannot: the Base cannot send https to one of several endpoints.
 	ErrBaseCannot = errors.New("transport: the Base cannot send https to one of several endpoints")

@@ -35,8 +35,8 @@ type exchange struct {
 	call     tulle.Call
 	replay   retry.Replay
 
-	// open counts what keeps the call running: RoundTrip, and each response
-	// body that has not ended.
+	// open counts what keeps the call running: RoundTrip, and each attempt
+	// whose lease has not ended.
 	open atomic.Int32
 }
 
@@ -50,7 +50,6 @@ type attempt struct {
 	body  eob.Watch
 	pool  *pool                 // where it is sent, nil if the Base has no pools of ours
 	extra atomic.Pointer[extra] // what not every attempt needs
-	open  atomic.Bool           // a response body keeps the call running
 }
 
 // extra is what an attempt needs for senders that ask for a client trace, and
@@ -108,6 +107,9 @@ func (x *exchange) Attempt() (*http.Response, error) {
 	}
 	return x.svc.attempt(a)
 }
+
+// Open implements retry.Gate: an open breaker lets no attempt through.
+func (x *exchange) Open() bool { return !x.svc.cluster.Refusing() }
 
 // deadline is when the call must be over; zero: never.
 func (x *exchange) deadline() time.Time {
@@ -213,8 +215,6 @@ func (a *attempt) settle(resp *http.Response, err error) (*http.Response, error)
 		a.finish(o, now)
 		return resp, nil
 	}
-	x.open.Add(1)
-	a.open.Store(true)
 	a.body.Start(resp, (*attemptBody)(a))
 	if a.bound != nil && a.bound.Fired() != nil {
 		a.abandoned() // Expired came before there was a body to end
@@ -288,13 +288,9 @@ func (a *attempt) abandoned() {
 	a.finish(tulle.Outcome{Class: tulle.Ignored}, a.x.svc.cluster.Now())
 }
 
-// Expired implements deadline.Owner. Before headers the sender's error does the
-// rest.
-func (a *attempt) Expired() {
-	if a.open.Load() {
-		a.abandoned()
-	}
-}
+// Expired implements deadline.Owner. Before headers the lease does not end by it;
+// the sender's error does the rest.
+func (a *attempt) Expired() { a.abandoned() }
 
 // drop ends an attempt of which nothing will be known.
 func (a *attempt) drop() {
@@ -320,9 +316,7 @@ func (a *attempt) finish(o tulle.Outcome, now time.Duration) {
 	if a.pool != nil {
 		a.pool.leave()
 	}
-	if a.open.Swap(false) {
-		a.x.done()
-	}
+	a.x.done()
 }
 
 // attemptBody is an attempt as the body of its response.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -125,4 +126,9 @@ func attempts(t *transport.Transport) map[string]uint64 {
 		}
 	}
 	return n
+}
+
+// tunedWith is an http.Transport with a dialer.
+func tunedWith(dial func(context.Context, string, string) (net.Conn, error)) *http.Transport {
+	return &http.Transport{DialContext: dial}
 }

@@ -16,6 +16,7 @@ type callOptions struct {
 	limit  time.Duration // 0: that of the service; negative: none
 	once   bool
 	vouch  bool
+	unsent bool // set by Inbound: the request being served is a repeat
 	report *Info
 }
 
@@ -70,6 +71,9 @@ func CallTimeout(d time.Duration) CallOption {
 // endpoint. An attempt that provably reached nobody still moves on.
 func NoRetry() CallOption { return func(o *callOptions) { o.once = true } }
 
+// unsentOnly limits repeats to attempts that reached nobody.
+func unsentOnly(o *callOptions) { o.unsent = true }
+
 // Idempotent says that the call may be sent twice, whatever its method.
 func Idempotent() CallOption { return func(o *callOptions) { o.vouch = true } }
 
@@ -85,8 +89,8 @@ func (o *callOptions) timeout(service time.Duration) time.Duration {
 	return o.limit
 }
 
-// noRetry says that NoRetry was given.
-func (o *callOptions) noRetry() bool { return o != nil && o.once }
+// noRetry says that NoRetry was given, or that a repeat is being served.
+func (o *callOptions) noRetry() bool { return o != nil && (o.once || o.unsent) }
 
 // idempotent says that Idempotent was given.
 func (o *callOptions) idempotent() bool { return o != nil && o.vouch }

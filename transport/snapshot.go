@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/tullemesh/tulle"
+	"github.com/tullemesh/tulle/transport/limit"
 )
 
 // A Snapshot is the state of a Transport at a moment. It is made of copies and
@@ -34,11 +35,31 @@ type ServiceSnapshot struct {
 
 	// RetryBudget is the number of repeats that could be made now.
 	RetryBudget float64 `json:"retry_budget"`
+
+	// Ejections is how often an endpoint was left out of picks since the
+	// start.
+	Ejections uint64 `json:"ejections"`
+
+	// Breaker is closed, open or half_open; BreakerOpened is how often it
+	// opened, BreakerRejected how many attempts it refused.
+	Breaker         string `json:"breaker"`
+	BreakerOpened   uint64 `json:"breaker_opened"`
+	BreakerRejected uint64 `json:"breaker_rejected"`
+
+	// Limit counts what became of calls at the rate limit.
+	Limit limit.Stats `json:"limit"`
 }
 
 // EndpointSnapshot is the state of one endpoint.
 type EndpointSnapshot struct {
 	tulle.Endpoint
+
+	// State is healthy, ejected (for its answers), dead (it could not be
+	// connected to), probing (one attempt tries it) or returning (it came back
+	// and is led into its share). Until is the time until it may be tried
+	// again, in nanoseconds, 0 while it is in use.
+	State string        `json:"state"`
+	Until time.Duration `json:"until_ns"`
 
 	// Attempts is the number of attempts since the endpoint was first seen.
 	Attempts uint64 `json:"attempts"`
@@ -78,13 +99,18 @@ func (t *Transport) Snapshot() Snapshot {
 // snapshot reads one service.
 func (s *service) snapshot() ServiceSnapshot {
 	status := s.cluster.Status()
+	b := s.breaker.Stats()
 	snap := ServiceSnapshot{
 		Name:         s.name,
 		DiscoveryAge: status.Age,
 		Mean:         status.Mean,
 		Median:       status.Median,
 		RetryBudget:  status.Budget,
-		Endpoints:    make([]EndpointSnapshot, len(status.Endpoints)),
+		Ejections:    status.Ejections,
+		Limit:        s.limiter.Stats(),
+
+		Breaker: b.State.String(), BreakerOpened: b.Opened, BreakerRejected: b.Rejected,
+		Endpoints: make([]EndpointSnapshot, len(status.Endpoints)),
 	}
 	if status.Failure != nil {
 		snap.DiscoveryError = status.Failure.Error()
@@ -92,6 +118,8 @@ func (s *service) snapshot() ServiceSnapshot {
 	for i, e := range status.Endpoints {
 		snap.Endpoints[i] = EndpointSnapshot{
 			Endpoint:  e.Endpoint,
+			State:     e.State,
+			Until:     e.Until,
 			Attempts:  e.Attempts,
 			Waiting:   e.Waiting,
 			Streaming: e.Streaming,

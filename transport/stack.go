@@ -37,6 +37,9 @@ func stack() []layer {
 		// Before everything that waits or works: a call without time left
 		// must not wait for endpoints, take budget or send anything.
 		{"deadline", perCall, deadlineLayer},
+		// After the deadline, past which no call waits here; above the retry,
+		// so that a call is charged once, however often it is sent.
+		{"limit", perCall, limitLayer},
 		// After the deadline, which bounds the wait for the first endpoints;
 		// before the retry, as no repeat helps where there is nobody.
 		{"discover", perCall, discoverLayer},
@@ -90,12 +93,28 @@ func deadlineLayer(next handler) handler {
 	}
 }
 
-// ended is why a context has ended, as an error of ours where time is up.
+// ended is why a context has ended: an error of ours where time is up.
 func ended(ctx context.Context) error {
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+	cause := context.Cause(ctx)
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) && !errors.Is(cause, deadline.ErrAttempt) {
 		return deadline.ErrCall
 	}
-	return context.Cause(ctx)
+	return cause
+}
+
+// limitLayer waits for the call's turn.
+func limitLayer(next handler) handler {
+	return func(a *attempt) (*http.Response, error) {
+		x := a.x
+		key := ""
+		if x.svc.limitKey != nil {
+			key = x.svc.limitKey(x.in)
+		}
+		if err := x.svc.limiter.Acquire(x.in.Context(), key, x.deadline()); err != nil {
+			return nil, err
+		}
+		return next(a)
+	}
 }
 
 // discoverLayer waits for endpoints.
@@ -132,6 +151,7 @@ func pickLayer(next handler) handler {
 			return nil, err
 		}
 		x.endpoint = a.lease.Endpoint()
+		x.open.Add(1)
 		returned := false
 		defer func() {
 			if !returned { // the sender panicked

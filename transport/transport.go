@@ -10,9 +10,11 @@ import (
 	"time"
 
 	"github.com/tullemesh/tulle"
+	"github.com/tullemesh/tulle/breaker"
 	"github.com/tullemesh/tulle/discovery"
 	"github.com/tullemesh/tulle/internal/cluster"
 	"github.com/tullemesh/tulle/retry"
+	"github.com/tullemesh/tulle/transport/limit"
 )
 
 // A Transport is an http.RoundTripper that finds the endpoints of the services
@@ -46,8 +48,11 @@ type service struct {
 	external       bool
 	timeout        time.Duration
 	attemptTimeout time.Duration
+	limiter        *limit.Limiter
+	limitKey       func(*http.Request) string
 	classify       func(tulle.HTTPFacts) tulle.Outcome
 	cluster        *cluster.Cluster
+	breaker        *breaker.Breaker
 	resolver       discovery.Resolver
 	wire           wire
 	call, attempt  handler
@@ -105,23 +110,48 @@ func (t *Transport) newService(key string, s Service) (*service, error) {
 	if err != nil {
 		return nil, err
 	}
+	limiter, err := limit.New(*policy.Limit)
+	if err != nil {
+		return nil, err
+	}
 	svc := &service{
 		t:              t,
 		name:           key,
 		host:           s.Host,
 		external:       s.External,
+		limiter:        limiter,
+		limitKey:       policy.Limit.Key,
 		timeout:        policy.Timeout,
 		attemptTimeout: policy.AttemptTimeout,
 		classify:       s.Classify,
-		cluster:        cluster.New(cluster.Config{Policy: policy.Balancer, Retrier: retrier}),
 		resolver:       discovery.Keep(resolver),
 		wire:           newWire(t.cfg.Base, &s, key),
+	}
+	if err := svc.build(policy, retrier); err != nil {
+		return nil, err
 	}
 	if svc.classify == nil {
 		svc.classify = tulle.ClassifyHTTP
 	}
 	svc.call, svc.attempt = assemble(stack())
 	return svc, nil
+}
+
+// build makes the engine of a service and its breaker, which looks at the
+// engine's endpoints before it opens.
+func (s *service) build(policy Policy, retrier *retry.Retrier) error {
+	cfg := *policy.Breaker
+	inner := cfg.GoodLeft
+	cfg.GoodLeft = func() bool { return s.cluster.GoodLeft() || inner != nil && inner() }
+	b, err := breaker.New(cfg)
+	if err != nil {
+		return err
+	}
+	s.breaker = b
+	s.cluster = cluster.New(cluster.Config{
+		Policy: policy.Balancer, Ejection: *policy.Ejection, Breaker: b, Retrier: retrier,
+	})
+	return nil
 }
 
 // RoundTrip implements http.RoundTripper.

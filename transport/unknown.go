@@ -72,6 +72,11 @@ func (h *hosts) find(req *http.Request) (*service, error) {
 	if _, _, ok := splitPort(key); !ok {
 		key += ":" + portOf(req.URL.Scheme)
 	}
+	return h.findHost(key)
+}
+
+// findHost returns the service of a host:port, which it makes if needed.
+func (h *hosts) findHost(key string) (*service, error) {
 	now := time.Since(h.start)
 	h.mu.RLock()
 	svc := h.byHost[key]

@@ -111,6 +111,15 @@ func (p Policy) validate(to *problems) {
 	if p.Retry != nil {
 		to.wrap("Retry", p.Retry.Validate())
 	}
+	if p.Ejection != nil {
+		to.wrap("Ejection", p.Ejection.Validate())
+	}
+	if p.Breaker != nil {
+		to.wrap("Breaker", p.Breaker.Validate())
+	}
+	if p.Limit != nil {
+		to.wrap("Limit", p.Limit.Validate())
+	}
 }
 
 // durationIn checks a timeout. A few nanoseconds are mostly a unit that was

@@ -6,6 +6,7 @@ import (
 
 	"github.com/tullemesh/tulle"
 	"github.com/tullemesh/tulle/balancer"
+	"github.com/tullemesh/tulle/breaker"
 )
 
 // An Attempt is a lease on an endpoint. It is a field of the adapter's own
@@ -18,9 +19,10 @@ import (
 // endpoint that serves long streams keeps its share of short calls.
 type Attempt struct {
 	view  *View
-	index int32
+	place int32 // in the View; its complement for an attempt that tries an endpoint which is left out
 	phase atomic.Uint32
 	start time.Duration
+	pass  breaker.Permit
 }
 
 // The phases of an Attempt.
@@ -38,40 +40,93 @@ func (c *Cluster) Begin(a *Attempt, call *tulle.Call, now time.Duration) error {
 	if v == nil || len(v.members) == 0 {
 		return c.Err()
 	}
-	q := balancer.Query{Now: now}
-	if len(call.Tried) > 0 || v.tiers != nil {
-		c.narrow(v, &q, call)
+	out := v.out.Load()
+	if v.left(out) == 0 && out.ejected == 0 && int64(now) < v.due.Load() {
+		return c.allDown()
 	}
-	i := v.picker.Pick(q)
-	if i < 0 || i >= len(v.states) {
+	pass, err := c.admit()
+	if err != nil {
+		return err
+	}
+	a.view, a.start, a.pass = v, now, pass
+	i := -1
+	if !pass.Trial() {
+		i = c.probe(v, call, now)
+	}
+	if i >= 0 {
+		a.place = ^int32(i)
+	} else if i = c.pick(v, call, now); i >= 0 {
+		a.place = int32(i)
+	} else {
+		c.settle(pass, tulle.Neither)
+		if v.left(v.out.Load()) == 0 {
+			return c.allDown()
+		}
 		return ErrNoEndpoints
 	}
-	a.view, a.index, a.start = v, int32(i), now
 	a.phase.Store(waiting)
 	a.state().begun.Add(1)
 	a.node().Begin(now)
 	return nil
 }
 
+// pick asks the policy, which it keeps off endpoints that are left out or were
+// tried.
+func (c *Cluster) pick(v *View, call *tulle.Call, now time.Duration) int {
+	q := balancer.Query{Now: now}
+	if out := v.out.Load(); out != nil {
+		q.Avoid = out.set
+		if v.left(out) == 0 {
+			// Rather one that answers badly than none; but what cannot be
+			// connected to is no choice at all.
+			if q.Among = v.alive(); q.Among.Len() == 0 {
+				return -1
+			}
+			q.Avoid = nil
+		}
+	}
+	if len(call.Tried) > 0 || v.tiers != nil {
+		c.narrow(v, &q, call)
+	}
+	i := v.picker.Pick(q)
+	if i < 0 || i >= len(v.states) {
+		return -1
+	}
+	if v.states[i].outlier.Back() {
+		i = c.lead(v, q, i, now)
+	}
+	return i
+}
+
 // narrow keeps the pick off endpoints that were tried, within the most preferred
 // group that has others, and strictly off those that are barred.
 func (c *Cluster) narrow(v *View, q *balancer.Query, call *tulle.Call) {
 	if len(call.Tried) > 0 {
-		q.Avoid = balancer.NewSet(len(v.members))
+		avoid := balancer.NewSet(len(v.members))
+		copy(avoid, q.Avoid)
+		q.Avoid = avoid
 		for _, addr := range call.Tried {
 			if i := c.indexOf(v, addr); i >= 0 {
 				q.Avoid.Add(i)
 			}
 		}
 	}
-	for _, tier := range v.tiers {
-		q.Among = tier
-		if !covers(q.Avoid, tier) {
-			return // barred ones are in Avoid too, and there are others
+	limited := q.Among
+	if limited == nil {
+		for _, tier := range v.tiers {
+			q.Among = tier
+			if !covers(q.Avoid, tier) {
+				return // barred ones are in Avoid too, and there are others
+			}
 		}
 	}
 	if call.AnyBarred() {
 		q.Among = c.unbarred(v, call)
+		for i := range v.members {
+			if limited != nil && !limited.Has(i) {
+				q.Among.Remove(i)
+			}
+		}
 	}
 }
 
@@ -99,14 +154,25 @@ func covers(a, b balancer.Set) bool {
 	return true
 }
 
+// index is the endpoint's place in the View.
+func (a *Attempt) index() int {
+	if a.place < 0 {
+		return int(^a.place)
+	}
+	return int(a.place)
+}
+
+// probing says that the attempt tries an endpoint that is left out.
+func (a *Attempt) probing() bool { return a.place < 0 }
+
 // Endpoint is the one that the attempt goes to.
-func (a *Attempt) Endpoint() *tulle.Endpoint { return &a.view.members[a.index] }
+func (a *Attempt) Endpoint() *tulle.Endpoint { return &a.view.members[a.index()] }
 
 // state is what the engine knows of the attempt's endpoint.
-func (a *Attempt) state() *state { return a.view.states[a.index] }
+func (a *Attempt) state() *state { return a.view.states[a.index()] }
 
 // node is what the policy of the attempt's View knows of the endpoint.
-func (a *Attempt) node() balancer.Node { return a.view.picker.Node(int(a.index)) }
+func (a *Attempt) node() balancer.Node { return a.view.picker.Node(a.index()) }
 
 // Start is when the attempt began.
 func (a *Attempt) Start() time.Duration { return a.start }
@@ -138,10 +204,11 @@ func (a *Attempt) Answer(call *tulle.Call, o tulle.Outcome, now time.Duration) {
 		call.Bar(a.Endpoint().Addr)
 	}
 	if o.Class == tulle.Unsent {
-		a.view.cluster.askAgain()
+		a.view.cluster.down(o.Err)
 	}
 	call.Report(o)
 	if o.Class == tulle.Answered {
+		a.view.cluster.answer(a.pass)
 		a.view.cluster.pool.sample(o.Elapsed, now)
 		a.state().window.sample(o.Elapsed, now)
 		return
@@ -187,6 +254,12 @@ func (a *Attempt) judge(o tulle.Outcome, verdict tulle.Verdict, now time.Duratio
 		a.view.cluster.pool.fail(now)
 		a.state().window.fail(now)
 	}
+	service := o.Class.Service()
+	if a.probing() && service == tulle.Failure {
+		service = tulle.Neither // that it fails was known, and says nothing of the service
+	}
+	a.view.cluster.settle(a.pass, service)
+	a.examine(o.Class, verdict, now)
 }
 
 // maxThrottle bounds how long an endpoint's share is lowered at its own wish.

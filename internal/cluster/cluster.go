@@ -10,8 +10,13 @@ import (
 
 	"github.com/tullemesh/tulle"
 	"github.com/tullemesh/tulle/balancer"
+	"github.com/tullemesh/tulle/breaker"
 	"github.com/tullemesh/tulle/retry"
 )
+
+// ErrAllDown is what a call ends with when none of its destination's endpoints
+// can be connected to. Each is tried again within a second or so.
+var ErrAllDown = errors.New("all endpoints are down")
 
 // ErrNoEndpoints is what a call ends with when its destination has no endpoint.
 var ErrNoEndpoints = errors.New("no endpoints")
@@ -21,6 +26,13 @@ type Config struct {
 	// Policy picks the endpoints. Required.
 	Policy balancer.Policy
 
+	// Ejection says when endpoints are left out of picks. Required to be valid;
+	// defaults are filled in.
+	Ejection breaker.OutlierConfig
+
+	// Breaker refuses attempts when the service as a whole fails. Nil: none.
+	Breaker *breaker.Breaker
+
 	// Retrier decides on repeats and owns the destination's budget. Required.
 	Retrier *retry.Retrier
 }
@@ -28,10 +40,13 @@ type Config struct {
 // A Cluster is the live state of one destination. It is safe for concurrent
 // use and starts no goroutine.
 type Cluster struct {
-	cfg   Config
+	cfg   atomic.Pointer[Config] // never changed, only replaced
 	start time.Time
 	view  atomic.Pointer[View]
 	pool  poolStats
+
+	ejections atomic.Uint64         // how often an endpoint was left out
+	lastDown  atomic.Pointer[error] // why an endpoint could not be connected to
 
 	// refresh holds a hint for discovery that the set may be out of date.
 	refresh chan struct{}
@@ -50,12 +65,26 @@ type Cluster struct {
 
 // New returns a Cluster without endpoints.
 func New(cfg Config) *Cluster {
-	return &Cluster{
-		cfg:     cfg,
+	c := &Cluster{
 		start:   time.Now(),
 		refresh: make(chan struct{}, 1),
 		ready:   make(chan struct{}),
 		known:   make(map[string]*state),
+	}
+	cfg.Ejection = cfg.Ejection.WithDefaults()
+	c.cfg.Store(&cfg)
+	return c
+}
+
+// Reconfigure replaces the Config and keeps all that is known. Attempts that are
+// running end under the old one. Rebuild says that the Policy has changed.
+func (c *Cluster) Reconfigure(cfg Config, rebuild bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	cfg.Ejection = cfg.Ejection.WithDefaults()
+	c.cfg.Store(&cfg)
+	if v := c.view.Load(); rebuild && v != nil && len(v.members) > 0 {
+		c.replaceLocked(v.members, c.Now()) // the members stay, so nothing is retired
 	}
 }
 
@@ -63,7 +92,7 @@ func New(cfg Config) *Cluster {
 func (c *Cluster) Now() time.Duration { return time.Since(c.start) }
 
 // Retrier is the destination's.
-func (c *Cluster) Retrier() *retry.Retrier { return c.cfg.Retrier }
+func (c *Cluster) Retrier() *retry.Retrier { return c.cfg.Load().Retrier }
 
 // Refresh carries hints that the set may be out of date.
 func (c *Cluster) Refresh() <-chan struct{} { return c.refresh }
@@ -79,7 +108,7 @@ func (c *Cluster) Admit(ctx context.Context, deadline time.Time) error {
 			return err
 		}
 	}
-	c.cfg.Retrier.Open(c.Now())
+	c.cfg.Load().Retrier.Open(c.Now())
 	return nil
 }
 
@@ -137,6 +166,35 @@ func (c *Cluster) askAgain() {
 	default: // a hint is waiting already
 	}
 }
+
+// Refusing says that the breaker would refuse an attempt now.
+func (c *Cluster) Refusing() bool {
+	b := c.cfg.Load().Breaker
+	return b != nil && b.State() == breaker.Open
+}
+
+// GoodLeft says that some endpoint still serves: at least 5 outcomes of late, and
+// at least 80 % of them successes. A breaker does not open then.
+func (c *Cluster) GoodLeft() bool {
+	v := c.view.Load()
+	if v == nil {
+		return false
+	}
+	now := c.Now()
+	for _, s := range v.states {
+		w := s.window.read(now)
+		if n := w.successes + w.failures; n >= goodOutcomes && w.successes >= goodSuccess*n {
+			return true
+		}
+	}
+	return false
+}
+
+// What an endpoint must show to count as good.
+const (
+	goodOutcomes = 5
+	goodSuccess  = 0.8
+)
 
 // Age is the time for which discovery has been failing, 0 while its latest report
 // is a good one: a source that has nothing new to say is silent.

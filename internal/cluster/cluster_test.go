@@ -159,11 +159,11 @@ func TestUpdateRefuses(t *testing.T) {
 
 // A call tries each endpoint of the most preferred priority before any other.
 func TestPriorities(t *testing.T) {
-	c := newCluster(t, nil)
 	eps := set("a:1", "b:1", "c:1", "d:1")
 	eps[0].Priority, eps[1].Priority, eps[2].Priority, eps[3].Priority = 2, 0, 1, 0
-	update(t, c, eps)
 	for range 50 {
+		c := newCluster(t, nil)
+		update(t, c, eps)
 		call := &tulle.Call{}
 		var got []string
 		for range 4 {
@@ -232,7 +232,7 @@ func TestPoolFacts(t *testing.T) {
 // A failed connection hints to discovery, once until it has been heard.
 func TestUnsentAsksDiscovery(t *testing.T) {
 	c := newCluster(t, nil)
-	update(t, c, set("a:1", "b:1"))
+	update(t, c, set("a:1", "b:1", "c:1", "d:1", "e:1"))
 	for range 3 {
 		attempt(t, c, &tulle.Call{}, 0, tulle.Unsent)
 	}
@@ -339,7 +339,12 @@ func TestConcurrentUpdates(t *testing.T) {
 						return
 					default:
 					}
-					attempt(t, c, &tulle.Call{}, time.Millisecond, tulle.Class(1+rand.IntN(10)))
+					// Not Unsent: with all endpoints dead there is no attempt.
+					class := tulle.Class(1 + rand.IntN(10))
+					if class == tulle.Unsent {
+						class = tulle.Lost
+					}
+					attempt(t, c, &tulle.Call{}, time.Millisecond, class)
 				}
 			})
 		}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/tullemesh/tulle"
 	"github.com/tullemesh/tulle/balancer"
+	"github.com/tullemesh/tulle/breaker"
 )
 
 // EndpointStatus is what the engine knows of one endpoint at a moment.
@@ -16,6 +17,8 @@ type EndpointStatus struct {
 	Latency   time.Duration  // mean time to headers over the last 10 s
 	Success   float64        // share of successes over the last 10 s, -1 without outcomes
 	Policy    balancer.Stat  // what the balancer thinks of it
+	State     string         // healthy, ejected, dead, probing or returning
+	Until     time.Duration  // when it may be tried again, from now; 0 while it is in use
 }
 
 // Status is what the engine knows of the destination at a moment.
@@ -26,6 +29,7 @@ type Status struct {
 	Mean      time.Duration    // mean time to headers over the last 10 s
 	Median    time.Duration
 	Budget    float64 // repeats that could be made now
+	Ejections uint64  // how often an endpoint was left out
 }
 
 // Status reads the present state. The parts are read one after the other while
@@ -34,11 +38,12 @@ func (c *Cluster) Status() Status {
 	now := c.Now()
 	recent := c.pool.recent(now)
 	s := Status{
-		Age:     c.Age(),
-		Failure: c.Failure(),
-		Mean:    recent.mean(),
-		Median:  recent.quantile(0.5),
-		Budget:  c.cfg.Retrier.Budget().Balance(now),
+		Age:       c.Age(),
+		Failure:   c.Failure(),
+		Mean:      recent.mean(),
+		Median:    recent.quantile(0.5),
+		Budget:    c.cfg.Load().Retrier.Budget().Balance(now),
+		Ejections: c.ejections.Load(),
 	}
 	v := c.view.Load()
 	if v == nil {
@@ -48,6 +53,7 @@ func (c *Cluster) Status() Status {
 	s.Endpoints = make([]EndpointStatus, len(v.members))
 	for i := range v.members {
 		s.Endpoints[i] = v.states[i].status(&v.members[i], now)
+		s.Endpoints[i].State, s.Endpoints[i].Until = c.health(v.states[i], now)
 		s.Endpoints[i].Policy.Success = -1
 		if d != nil {
 			s.Endpoints[i].Policy = d.Describe(i, now)
@@ -75,4 +81,16 @@ func (s *state) status(ep *tulle.Endpoint, now time.Duration) EndpointStatus {
 		Latency:   recent.mean(),
 		Success:   success,
 	}
+}
+
+// health tells where an endpoint stands.
+func (c *Cluster) health(s *state, now time.Duration) (string, time.Duration) {
+	state, until := s.outlier.State()
+	if state == breaker.OutlierHealthy {
+		if s.outlier.Share(now, &c.cfg.Load().Ejection) < 1 {
+			return "returning", 0
+		}
+		return state.String(), 0
+	}
+	return state.String(), max(0, until-now)
 }

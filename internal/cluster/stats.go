@@ -149,13 +149,18 @@ func (p *poolStats) read(now time.Duration, n uint32) tally {
 	return t
 }
 
-// window are the recent outcomes of one endpoint: the present slice and the one
-// before. The words hold a number of successes (20 bits) and the sum of their
-// latencies in microseconds.
-type window struct {
-	epoch            atomic.Uint32
-	fails, prevFails atomic.Uint32
-	word, prevWord   atomic.Uint64
+// window are the recent outcomes of one endpoint: the present slice and three
+// before it, so that half a minute can be read.
+type window struct{ slots [windowSlots]windowSlot }
+
+const windowSlots = 4
+
+// windowSlot is one slice. The word holds a number of successes (20 bits) and
+// the sum of their latencies in microseconds.
+type windowSlot struct {
+	epoch atomic.Uint32
+	fails atomic.Uint32
+	word  atomic.Uint64
 }
 
 const (
@@ -163,46 +168,56 @@ const (
 	countMask = 1<<countBits - 1
 )
 
-// roll moves on to the slice of now. Recordings that race with it may land in
-// the slice next to theirs.
-func (w *window) roll(now time.Duration) {
-	epoch, old := epochOf(now), w.epoch.Load()
-	if old >= epoch || !w.epoch.CompareAndSwap(old, epoch) {
-		return
+// at returns the slice of now, cleared if it was an old one. A recording that
+// races with the clearing may be lost.
+func (w *window) at(now time.Duration) *windowSlot {
+	epoch := epochOf(now)
+	s := &w.slots[epoch%windowSlots]
+	if old := s.epoch.Load(); old < epoch && s.epoch.CompareAndSwap(old, epoch) {
+		s.word.Store(0)
+		s.fails.Store(0)
 	}
-	word, fails := w.word.Swap(0), w.fails.Swap(0)
-	if epoch-old > 1 {
-		word, fails = 0, 0
-	}
-	w.prevWord.Store(word)
-	w.prevFails.Store(fails)
+	return s
 }
 
 // sample counts a success and how long it took.
 func (w *window) sample(d, now time.Duration) {
-	w.roll(now)
-	if w.word.Load()&countMask == countMask {
+	s := w.at(now)
+	if s.word.Load()&countMask == countMask {
 		return
 	}
-	w.word.Add(uint64(max(d, 0)/time.Microsecond)<<countBits | 1)
+	s.word.Add(uint64(max(d, 0)/time.Microsecond)<<countBits | 1)
 }
 
 // fail counts a failure.
-func (w *window) fail(now time.Duration) {
-	w.roll(now)
-	w.fails.Add(1)
-}
+func (w *window) fail(now time.Duration) { w.at(now).fails.Add(1) }
 
 // read sums the last 10 s.
-func (w *window) read(now time.Duration) tally {
-	w.roll(now)
-	rest := 1 - elapsedShare(now)
-	word, prev := w.word.Load(), w.prevWord.Load()
-	return tally{
-		successes: float64(word&countMask) + rest*float64(prev&countMask),
-		failures:  float64(w.fails.Load()) + rest*float64(w.prevFails.Load()),
-		seconds:   (float64(word>>countBits) + rest*float64(prev>>countBits)) * 1e-6,
+func (w *window) read(now time.Duration) tally { return w.sum(now, 1) }
+
+// half sums the last 30 s.
+func (w *window) half(now time.Duration) tally { return w.sum(now, windowSlots-1) }
+
+// sum adds up the present slice and n before it, the earliest in part.
+func (w *window) sum(now time.Duration, n uint32) tally {
+	var t tally
+	epoch := epochOf(now)
+	for i := range w.slots {
+		s := &w.slots[i]
+		age := epoch - s.epoch.Load()
+		if age > n {
+			continue
+		}
+		weight := 1.0
+		if age == n {
+			weight = 1 - elapsedShare(now)
+		}
+		word := s.word.Load()
+		t.successes += weight * float64(word&countMask)
+		t.seconds += weight * float64(word>>countBits) * 1e-6
+		t.failures += weight * float64(s.fails.Load())
 	}
+	return t
 }
 
 // What the endpoints that did not fail must show to be given more work.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tullemesh/tulle"
 	"github.com/tullemesh/tulle/balancer"
+	"github.com/tullemesh/tulle/breaker"
 )
 
 const (
@@ -29,6 +30,11 @@ type View struct {
 	members []tulle.Endpoint
 	states  []*state
 	picker  balancer.Picker
+
+	// out is which endpoints are left out of picks, nil if none is; due is
+	// when the first of them may be tried, 0 if none is.
+	out atomic.Pointer[outSet]
+	due atomic.Int64
 
 	// tiers holds, where priorities differ, the endpoints up to each of them,
 	// the most preferred first.
@@ -56,6 +62,10 @@ type state struct {
 	answered atomic.Uint64
 	ended    atomic.Uint64
 	window   window
+	outlier  breaker.Outlier
+
+	since       time.Duration // guarded by Cluster.mu: when it was ejected, 0 while in use
+	countedDead bool          // guarded by Cluster.mu: it is in View.out as dead
 
 	resource atomic.Pointer[held]
 	left     atomic.Int64 // when it left the set, 0 while in it
@@ -163,9 +173,12 @@ func (c *Cluster) replaceLocked(members []tulle.Endpoint, now time.Duration) []R
 		if prev != nil {
 			m.Prev = prev.picker
 		}
-		v.picker = c.cfg.Policy.Build(m)
+		v.picker = c.cfg.Load().Policy.Build(m)
 		for i, s := range v.states {
 			s.node = v.picker.Node(i)
+			if state, _ := s.outlier.State(); state != breaker.OutlierHealthy {
+				c.markLocked(v, i)
+			}
 		}
 	}
 	c.view.Store(v)

@@ -87,7 +87,8 @@ func (w *wrapper) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return nil, x.fail(ErrAttempt)
 	}
-	if done(resp) {
+	if resp.Body == nil || resp.Body == http.NoBody {
+		// It is over; callers compare such a body, and need not close it.
 		x.bound.Stop()
 		return resp, nil
 	}
@@ -96,13 +97,6 @@ func (w *wrapper) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	x.body.Start(resp, (*body)(x))
 	return resp, nil
-}
-
-// done says that nothing follows the headers, neither way. Callers compare such a
-// body with http.NoBody, and need not close it.
-func done(resp *http.Response) bool {
-	return (resp.Body == nil || resp.Body == http.NoBody) &&
-		(resp.Request.Body == nil || resp.Request.Body == http.NoBody)
 }
 
 // after is d later than now, or no time at all.

@@ -1,0 +1,282 @@
+package cluster
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/tullemesh/tulle"
+	"github.com/tullemesh/tulle/balancer"
+	"github.com/tullemesh/tulle/breaker"
+)
+
+// outSet is which endpoints of a View are left out of picks. It is never
+// changed; a new one takes its place.
+type outSet struct {
+	set     balancer.Set
+	ejected int // for their answers
+	dead    int // as they could not be connected to
+}
+
+const (
+	// peerSample is the most peers that an endpoint is compared with.
+	peerSample = 64
+	// unsafeProbe is how long an ejected endpoint waits for a call that may be
+	// repeated to try it. After that any call does.
+	unsafeProbe = time.Second
+)
+
+// left counts the endpoints that are not left out.
+func (v *View) left(out *outSet) int {
+	if out == nil {
+		return len(v.members)
+	}
+	return len(v.members) - out.ejected - out.dead
+}
+
+// spare says that the destination can do without one more endpoint whose
+// answers are bad: at least half of all remain, whatever became of the dead.
+func (v *View) spare() bool {
+	n, out := len(v.members), v.out.Load()
+	ejected := 0
+	if out != nil {
+		ejected = out.ejected
+	}
+	return n-ejected-1 >= max(1, (n+1)/2) && v.left(out) > 1
+}
+
+// Evidence implements breaker.Witness for the attempt's endpoint.
+func (a *Attempt) Evidence() breaker.Evidence {
+	c, s := a.view.cluster, a.state()
+	v, now := c.view.Load(), c.Now()
+	own := s.window.half(now)
+	e := breaker.Evidence{Requests: own.successes + own.failures, Spare: v.spare()}
+	if e.Requests > 0 {
+		e.Success = own.successes / e.Requests
+	}
+	e.Median, e.HasPeers = c.peers(v, s, now)
+	return e
+}
+
+// peers is the median share of successes of the endpoints other than s: of those
+// with enough requests, or of all with any if that is lower. At the start the few
+// that were asked most must not speak for all.
+func (c *Cluster) peers(v *View, s *state, now time.Duration) (lower float64, ok bool) {
+	var enough, all []float64
+	n := len(v.states)
+	start := rand.IntN(max(n, 1))
+	for k := range min(n, peerSample) {
+		peer := v.states[(start+k)%n]
+		if peer == s {
+			continue
+		}
+		w := peer.window.half(now)
+		requests := w.successes + w.failures
+		if requests <= 0 {
+			continue
+		}
+		all = append(all, w.successes/requests)
+		if requests >= float64(c.cfg.Load().Ejection.Requests) {
+			enough = append(enough, w.successes/requests)
+		}
+	}
+	if len(all) == 0 {
+		return 0, false
+	}
+	lower = median(all)
+	if len(enough) > 0 {
+		lower = min(lower, median(enough))
+	}
+	return lower, true
+}
+
+// median sorts x, which is not empty, and returns the middle.
+func median(x []float64) float64 {
+	slices.Sort(x)
+	return (x[(len(x)-1)/2] + x[len(x)/2]) / 2
+}
+
+// examine takes the outcome of an attempt to the endpoint's health.
+func (a *Attempt) examine(class tulle.Class, verdict tulle.Verdict, now time.Duration) {
+	c, s := a.view.cluster, a.state()
+	cfg := &c.cfg.Load().Ejection
+	if cfg.Off {
+		return
+	}
+	died := class == tulle.Unsent
+	changed := false
+	switch {
+	case a.probing():
+		// Here the class counts, whoever is to blame: a probe that is given
+		// back is taken by the next call at once.
+		verdict = class.Endpoint()
+		if class == tulle.Throttled {
+			verdict = tulle.Success // it is there, and says so
+		}
+		s.outlier.Settle(verdict, died, now, cfg)
+		changed = true
+	case died:
+		changed = len(a.view.members) > 1 && s.outlier.Die(now, cfg)
+	default:
+		changed = s.outlier.Record(verdict, now, cfg, a)
+	}
+	if changed {
+		c.publishHealth(s)
+	}
+}
+
+// publishHealth brings the set of endpoints that are left out up to date with
+// the state of the endpoint at s.
+func (c *Cluster) publishHealth(s *state) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	v := c.view.Load()
+	if i := int(s.index.Load()); i < len(v.states) && v.states[i] == s {
+		c.markLocked(v, i)
+	}
+}
+
+// markLocked puts endpoint i into the out set of v or takes it out.
+func (c *Cluster) markLocked(v *View, i int) {
+	s := v.states[i]
+	state, until := s.outlier.State()
+	next := outSet{}
+	if old := v.out.Load(); old != nil {
+		next = *old
+	}
+	next.set = slices.Clone(next.set)
+	if next.set == nil {
+		next.set = balancer.NewSet(len(v.members))
+	}
+	if next.set.Has(i) {
+		next.set.Remove(i)
+		if s.countedDead {
+			next.dead--
+		} else {
+			next.ejected--
+		}
+	}
+	if state != breaker.OutlierHealthy {
+		if s.since == 0 {
+			s.since = max(1, c.Now())
+			c.ejections.Add(1)
+		}
+		// The last one that answers stays in: it is still the best there is.
+		dead := state == breaker.OutlierDead
+		if !c.cfg.Load().Ejection.Dark && (dead || v.left(&next) > 1) {
+			next.set.Add(i)
+			if s.countedDead = dead; s.countedDead {
+				next.dead++
+			} else {
+				next.ejected++
+			}
+		}
+		if due := v.due.Load(); due == 0 || int64(until) < due {
+			v.due.Store(int64(until))
+		}
+	} else {
+		s.since = 0
+	}
+	if next.ejected+next.dead == 0 {
+		v.out.Store(nil)
+		return
+	}
+	v.out.Store(&next)
+}
+
+// probe finds an endpoint that is left out and whose time is over, and takes the
+// lease on trying it. It returns -1 if there is none. Ejected endpoints are
+// tried by calls that may be repeated, if there are such calls.
+func (c *Cluster) probe(v *View, call *tulle.Call, now time.Duration) int {
+	if due := v.due.Load(); due == 0 || int64(now) < due || c.cfg.Load().Ejection.Dark {
+		return -1
+	}
+	out := v.out.Load()
+	if out == nil {
+		return -1
+	}
+	next := int64(0)
+	for i := out.set.Next(0); i >= 0; i = out.set.Next(i + 1) {
+		s := v.states[i]
+		state, until := s.outlier.State()
+		wait := until
+		if state == breaker.OutlierEjected && !call.Safe {
+			wait += unsafeProbe
+		}
+		if now >= wait && s.outlier.Probe(now, &c.cfg.Load().Ejection) {
+			return i
+		}
+		if next == 0 || int64(until) < next {
+			next = int64(until)
+		}
+	}
+	v.due.Store(max(next, int64(now)+int64(probePause)))
+	return -1
+}
+
+// alive are the endpoints of v that can be connected to, as far as is known.
+func (v *View) alive() balancer.Set {
+	s := balancer.NewSet(len(v.members))
+	for i := range v.states {
+		if state, _ := v.states[i].outlier.State(); state == breaker.OutlierHealthy || state == breaker.OutlierEjected {
+			s.Add(i)
+		}
+	}
+	return s
+}
+
+// admit asks the service's breaker.
+func (c *Cluster) admit() (breaker.Permit, error) {
+	if b := c.cfg.Load().Breaker; b != nil {
+		return b.Admit()
+	}
+	return 0, nil
+}
+
+// answer and settle tell the service's breaker.
+func (c *Cluster) answer(p breaker.Permit) {
+	if b := c.cfg.Load().Breaker; b != nil {
+		b.Answer(p)
+	}
+}
+
+func (c *Cluster) settle(p breaker.Permit, v tulle.Verdict) {
+	if b := c.cfg.Load().Breaker; b != nil {
+		b.Settle(p, v)
+	}
+}
+
+// down takes note that an endpoint could not be connected to.
+func (c *Cluster) down(err error) {
+	c.lastDown.Store(&err)
+	c.askAgain()
+}
+
+// allDown is the error of a call when nothing can be connected to.
+func (c *Cluster) allDown() error {
+	if err := c.lastDown.Load(); err != nil && *err != nil {
+		return fmt.Errorf("%w: %w", ErrAllDown, *err)
+	}
+	return ErrAllDown
+}
+
+// probePause is the least time between two looks for an endpoint to try.
+const probePause = 10 * time.Millisecond
+
+// lead leads an endpoint that came back into its share of traffic: a pick of it
+// is mostly given to another one at first.
+func (c *Cluster) lead(v *View, q balancer.Query, i int, now time.Duration) int {
+	share := v.states[i].outlier.Share(now, &c.cfg.Load().Ejection)
+	if share >= 1 || rand.Float64() < share {
+		return i
+	}
+	avoid := balancer.NewSet(len(v.members))
+	copy(avoid, q.Avoid)
+	avoid.Add(i)
+	q.Avoid = avoid
+	if k := v.picker.Pick(q); k >= 0 {
+		return k
+	}
+	return i
+}

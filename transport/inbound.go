@@ -1,0 +1,133 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"github.com/tullemesh/tulle"
+	"github.com/tullemesh/tulle/transport/deadline"
+	"github.com/tullemesh/tulle/transport/limit"
+)
+
+// InboundConfig is what the server's half of the mesh needs to know.
+type InboundConfig struct {
+	// Trusted are the networks of peers whose mesh headers are believed, by
+	// the address that the connection comes from. Default: none, so that the
+	// handler changes nothing but what Limit does.
+	Trusted []netip.Prefix
+
+	// Limit bounds the rate of requests. Default (nil): no limit. A request
+	// waits in it no longer than its deadline; one that has expired there is
+	// answered 504 without having run. It stays the caller's.
+	Limit *limit.Limiter
+}
+
+// Inbound wraps the handler of a service that is called through tulle, or by
+// others who send its headers. From trusted peers it takes into the request's
+// context:
+//
+//   - the time that is left (Tulle-Timeout), as a deadline. Calls that the handler
+//     makes with that context inherit it.
+//   - that the request is a repeat (Tulle-Attempt, X-Envoy-Attempt-Count,
+//     Grpc-Previous-Rpc-Attempts). Calls that the handler makes through a
+//     Transport with that context are then repeated only if they provably
+//     reached nobody, so that repeats do not multiply down a chain of services.
+//
+// A request whose time is up before it runs is answered 504 with the header
+// Tulle-Expired, by which the client knows not to hold it against this instance.
+// Headers that cannot be understood are ignored.
+func Inbound(cfg InboundConfig, next http.Handler) http.Handler {
+	return &inbound{cfg: cfg, next: next}
+}
+
+// inbound is the handler.
+type inbound struct {
+	cfg  InboundConfig
+	next http.Handler
+}
+
+// ServeHTTP implements http.Handler.
+func (h *inbound) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	ctx := r.Context()
+	if h.trusts(r) {
+		if isRepeat(r.Header) {
+			ctx = WithCall(ctx, unsentOnly)
+		}
+		if d, err := deadline.Parse(r.Header.Get(deadline.Header)); err == nil {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeoutCause(ctx, d, deadline.ErrCall)
+			defer cancel()
+		}
+	}
+	if !h.admit(ctx, w) {
+		return
+	}
+	if ctx != r.Context() {
+		r = r.WithContext(ctx)
+	}
+	h.next.ServeHTTP(w, r)
+}
+
+// admit lets a request run, or answers it.
+func (h *inbound) admit(ctx context.Context, w http.ResponseWriter) bool {
+	var err error
+	if h.cfg.Limit != nil {
+		end, _ := ctx.Deadline()
+		err = h.cfg.Limit.Acquire(ctx, "", end)
+	}
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		w.Header().Set(tulle.ExpiredHeader, "1")
+		http.Error(w, "the request's time was up before it ran", http.StatusGatewayTimeout)
+		return false
+	}
+	if err == nil {
+		return true
+	}
+	var limited *limit.Error
+	if errors.As(err, &limited) {
+		seconds := (limited.RetryAfter + time.Second - 1) / time.Second
+		w.Header().Set("Retry-After", strconv.FormatInt(int64(seconds), 10))
+	}
+	http.Error(w, err.Error(), http.StatusTooManyRequests)
+	return false
+}
+
+// trusts says whether the request comes from a trusted peer.
+func (h *inbound) trusts(r *http.Request) bool {
+	if len(h.cfg.Trusted) == 0 {
+		return false
+	}
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return false
+	}
+	addr, err := netip.ParseAddr(host)
+	if err != nil {
+		return false
+	}
+	addr = addr.Unmap().WithZone("")
+	for _, p := range h.cfg.Trusted {
+		if p.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}
+
+// isRepeat says that the request is not the first attempt of its call.
+func isRepeat(h http.Header) bool {
+	for _, f := range []struct {
+		name  string
+		first uint64 // value of a first attempt
+	}{{attemptHeader, 1}, {"X-Envoy-Attempt-Count", 1}, {"Grpc-Previous-Rpc-Attempts", 0}} {
+		if n, err := strconv.ParseUint(h.Get(f.name), 10, 31); err == nil && n > f.first {
+			return true
+		}
+	}
+	return false
+}
