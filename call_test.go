@@ -41,10 +41,13 @@ func TestCallNil(t *testing.T) {
 	}
 }
 
+// otherKey is the context key of something else.
+type otherKey struct{}
+
 func TestCallContext(t *testing.T) {
 	outer, inner := new(tulle.Call), new(tulle.Call)
 	ctx := tulle.WithCall(context.Background(), outer)
-	below := tulle.WithCall(context.WithValue(ctx, struct{}{}, "other"), inner)
+	below := tulle.WithCall(context.WithValue(ctx, otherKey{}, "other"), inner)
 	if got := tulle.CallFrom(ctx); got != outer {
 		t.Errorf("got %p, want %p", got, outer)
 	}

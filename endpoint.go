@@ -104,7 +104,7 @@ func validateAddr(addr string) error {
 }
 
 // isV6 says that host is an IPv6 address, with brackets or without. It may have
-// a zone, but none with brackets of its own, which would end the address early.
+// a zone.
 func isV6(host string) bool {
 	if inner, ok := strings.CutPrefix(host, "["); ok {
 		if host, ok = strings.CutSuffix(inner, "]"); !ok {
@@ -112,7 +112,7 @@ func isV6(host string) bool {
 		}
 	}
 	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.Is6() && !strings.ContainsAny(host, "[]")
+	return err == nil && ip.Is6()
 }
 
 // notInHost tells the characters that would change the meaning of a URL or a

@@ -558,16 +558,14 @@ func BenchmarkNext(b *testing.B) {
 
 // A Retrier with new settings goes on from where the old one was: what was spent
 // is spent, by the same clock, and the one blind repeat of this second too.
-func TestReconfigured(t *testing.T) {
+func TestAdopt(t *testing.T) {
 	old := newRetrier(t, retry.Config{Budget: tokens(3)})
 	old.Budget().Withdraw(0)
 	if _, ok := old.Next(timedOut(), 0, retry.Unlimited); !ok {
 		t.Fatal("got no blind repeat, want one")
 	}
-	next, err := old.Reconfigured(retry.Config{Attempts: 2, Budget: tokens(4)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	next := newRetrier(t, retry.Config{Attempts: 2, Budget: tokens(4)})
+	next.Adopt(old)
 	if next.Budget() != old.Budget() || next.Budget().Balance(0) != 2 {
 		t.Errorf("got a balance of %v, want 4 less the 2 that were spent", next.Budget().Balance(0))
 	}
@@ -577,10 +575,5 @@ func TestReconfigured(t *testing.T) {
 	call := &tulle.Call{Safe: true, Attempt: 2, Last: tulle.Outcome{Class: tulle.Lost}}
 	if _, ok := next.Next(call, 0, retry.Unlimited); ok {
 		t.Error("got a third attempt, want the new limit of 2")
-	}
-	for _, cfg := range []retry.Config{{Attempts: 11}, {Budget: retry.BudgetConfig{Ratio: 2}}} {
-		if bad, err := old.Reconfigured(cfg); err == nil || bad != nil || old.Budget().Balance(0) != 2 {
-			t.Errorf("%+v: got %v, %v, balance %v, want an error and nothing changed", cfg, bad, err, old.Budget().Balance(0))
-		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"slices"
 	"sync/atomic"
@@ -41,6 +42,15 @@ func (e *Error) Error() string {
 // Unwrap leads to ErrExhausted and to the cause.
 func (e *Error) Unwrap() []error { return []error{ErrExhausted, e.Err} }
 
+// Timeout says whether time was the cause, as net.Error has it.
+func (e *Error) Timeout() bool {
+	var ne net.Error
+	return errors.As(e.Err, &ne) && ne.Timeout()
+}
+
+// Temporary is part of net.Error.
+func (e *Error) Temporary() bool { return e.Timeout() }
+
 // maxMoves is how often a call moves on at once: at most three picks.
 const maxMoves = 2
 
@@ -73,17 +83,14 @@ func New(cfg Config) (*Retrier, error) {
 	return r, nil
 }
 
-// Reconfigured returns a Retrier for cfg that shares the budget of r, whose limits
-// it changes, or an error that names every field that cannot be used.
-func (r *Retrier) Reconfigured(cfg Config) (*Retrier, error) {
-	next, err := New(cfg)
-	if err != nil {
-		return nil, err
-	}
+// Adopt takes over the budget of another Retrier, with what was deposited and
+// withdrawn, under the limits of r. It is called before r is used.
+func (r *Retrier) Adopt(other *Retrier) {
+	// The limits were checked when r was made, so this cannot fail.
+	_ = other.budget.Reconfigure(r.cfg.Budget)
 	// The counts go with the clock that they were made by.
-	next.budget, next.start = r.budget, r.start
-	next.blind.Store(r.blind.Load())
-	return next, r.budget.Reconfigure(cfg.Budget)
+	r.budget, r.start = other.budget, other.start
+	r.blind.Store(other.blind.Load())
 }
 
 // Budget is what the repeats are paid from. Hedges draw on it too.

@@ -181,7 +181,7 @@ func TestWrapDeadline(t *testing.T) {
 
 // cancelling runs a call that pauses for an hour, ends its context after a
 // second, and returns what the caller got and what is left of two tokens.
-func cancelling(t *testing.T, ctx context.Context, end func(), change func(*http.Request)) (error, *script, float64) {
+func cancelling(t *testing.T, ctx context.Context, end func(), change func(*http.Request)) (*script, float64, error) {
 	s := scripted(say(503, "Retry-After", "3600"))
 	r := newRetrier(t, retry.Config{MaxRetryAfter: 2 * time.Hour, Budget: tokens(2)})
 	req := requestIn(t, ctx, "GET", "http://service.test/", nil)
@@ -196,7 +196,7 @@ func cancelling(t *testing.T, ctx context.Context, end func(), change func(*http
 	if took := time.Since(start); err == nil || took != time.Second {
 		t.Errorf("got %v, %v after %v, want an error after 1s", resp, err, took)
 	}
-	return err, s, r.Budget().Balance(0)
+	return s, r.Budget().Balance(0), err
 }
 
 // A context that ends during a pause ends the call at once, with its cause; what
@@ -219,7 +219,7 @@ func TestWrapCancelDuringPause(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ctx, end := c.ctx(t.Context())
 				defer end()
-				err, s, left := cancelling(t, ctx, end, nil)
+				s, left, err := cancelling(t, ctx, end, nil)
 				var e *retry.Error
 				if !errors.Is(err, c.want) || !errors.As(err, &e) || e.Status != 503 || e.Attempts != 1 {
 					t.Errorf("got %v, want %v and status 503 after 1 attempt", err, c.want)
@@ -240,7 +240,7 @@ func TestWrapCancelDuringPause(t *testing.T) {
 func TestWrapRequestCancel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		canceled := make(chan struct{})
-		err, s, left := cancelling(t, t.Context(), func() { close(canceled) }, func(req *http.Request) {
+		s, left, err := cancelling(t, t.Context(), func() { close(canceled) }, func(req *http.Request) {
 			//lint:ignore SA1019 net/http still obeys it
 			req.Cancel = canceled
 		})
@@ -645,11 +645,9 @@ func TestWrapsShareBudget(t *testing.T) {
 		}
 		// What the one took comes back for the other; and for a Retrier with
 		// other settings, that goes on with the budget.
-		next, err := r.Reconfigured(retry.Config{Budget: tokens(2)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for name, rt := range map[string]http.RoundTripper{"the other": second, "reconfigured": next.Wrap(s)} {
+		next := newRetrier(t, retry.Config{Budget: tokens(2)})
+		next.Adopt(r)
+		for name, rt := range map[string]http.RoundTripper{"the other": second, "adopted": next.Wrap(s)} {
 			time.Sleep(10 * time.Second)
 			s.asked = nil
 			for range 5 {

@@ -232,12 +232,17 @@ func (a *attempt) settle(resp *http.Response, err error) (*http.Response, error)
 
 // classify asks the classifier.
 func (a *attempt) classify(resp *http.Response, err error, inBody bool, now time.Duration) tulle.Outcome {
-	f := tulle.HTTPFacts{Response: resp, Err: err, InBody: inBody, Elapsed: now - a.lease.Start()}
+	f := tulle.HTTPFacts{Response: resp, Err: err, InBody: inBody}
+	if !inBody {
+		// In the body the wait is long over. How long that takes depends on
+		// its size, which is no fault of the endpoint.
+		f.Elapsed = now - a.lease.Start()
+	}
 	if err != nil || resp.StatusCode >= 400 {
 		f.Now = time.Now()
 	}
 	if err != nil {
-		f.Ended = (*attemptContext)(a).Err()
+		f.Ended = a.ended()
 		f.AttemptTimeout = a.bound != nil && errors.Is(a.bound.Fired(), deadline.ErrAttempt)
 		f.RequestBody = a.x.replay.Failed()
 		f.Reach = a.reach(err)
@@ -245,6 +250,27 @@ func (a *attempt) classify(resp *http.Response, err error, inBody bool, now time
 	}
 	return a.x.svc.classify(f)
 }
+
+// ended is why the attempt's context has ended, nil while it has not. Who uses
+// Request.Cancel, as http.Client.Timeout does in its own way, cancels or has run
+// out of time.
+func (a *attempt) ended() error {
+	err := (*attemptContext)(a).Err()
+	if err == nil {
+		select {
+		case <-a.x.in.Cancel: // never, if it is nil
+			err = context.Canceled
+		default:
+		}
+	}
+	if due, ok := a.x.in.Context().Deadline(); ok && errors.Is(err, context.Canceled) && time.Until(due) <= timerSlack {
+		return context.DeadlineExceeded
+	}
+	return err
+}
+
+// timerSlack is how far apart two timers for the same deadline may run.
+const timerSlack = 5 * time.Millisecond
 
 // reach says how far the request got.
 func (a *attempt) reach(err error) tulle.Reach {

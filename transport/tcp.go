@@ -36,8 +36,9 @@ func (t *Transport) DialContext(ctx context.Context, network, addr string) (net.
 		return nil, ErrClosed
 	}
 	defer t.exit()
-	dial := dialerOf(t.cfg.Base)
-	svc, err := t.dialTarget(network, addr)
+	tb := t.table.Load()
+	dial := dialerOf(tb.cfg.Base)
+	svc, err := t.dialTarget(tb, network, addr)
 	if err != nil {
 		return nil, err
 	}
@@ -59,16 +60,16 @@ func (t *Transport) DialContext(ctx context.Context, network, addr string) (net.
 
 // dialTarget finds the service of an address; nil means that it is dialled as
 // it is.
-func (t *Transport) dialTarget(network, addr string) (*service, error) {
+func (t *Transport) dialTarget(tb *table, network, addr string) (*service, error) {
 	switch network {
 	case "tcp", "tcp4", "tcp6":
 	default:
 		return nil, fmt.Errorf("transport: network %q: want tcp, tcp4 or tcp6", network)
 	}
-	if svc := t.find(addr); svc != nil {
+	if svc := tb.find(addr); svc != nil {
 		return svc, nil
 	}
-	switch t.cfg.Unknown {
+	switch tb.cfg.Unknown {
 	case Refuse:
 		return nil, fmt.Errorf("%w: %s", ErrUnknownService, addr)
 	case Resolve:

@@ -7,14 +7,6 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
-	"time"
-
-	"github.com/tullemesh/tulle"
-	"github.com/tullemesh/tulle/breaker"
-	"github.com/tullemesh/tulle/discovery"
-	"github.com/tullemesh/tulle/internal/cluster"
-	"github.com/tullemesh/tulle/retry"
-	"github.com/tullemesh/tulle/transport/limit"
 )
 
 // A Transport is an http.RoundTripper that finds the endpoints of the services
@@ -22,10 +14,10 @@ import (
 // It is safe for concurrent use. It owns the watches of its resolvers and its
 // connections; Close ends them.
 type Transport struct {
-	cfg      Config
-	services map[string]*service // by key; never changed
-	plain    http.RoundTripper   // takes what passes through
-	hosts    *hosts              // services of unknown hosts, nil unless Config.Unknown is Resolve
+	table atomic.Pointer[table] // never changed, only replaced
+
+	mu    sync.Mutex // held to replace the table
+	hosts *hosts     // services of unknown hosts, used while Config.Unknown is Resolve
 
 	watching context.Context // ends with Close
 	stop     context.CancelFunc
@@ -37,121 +29,29 @@ type Transport struct {
 	once  sync.Once
 }
 
+// table is a Config at work: what a call needs to find its way.
+type table struct {
+	cfg      Config
+	services map[string]*service // by key
+	plain    http.RoundTripper   // takes what passes through
+}
+
 // closed is the bit of Transport.calls that refuses new calls.
 const closed = int64(-1) << 62
-
-// service is a destination and what calls to it need.
-type service struct {
-	t              *Transport
-	name           string
-	host           string // Host header, empty for that of the URL
-	external       bool
-	timeout        time.Duration
-	attemptTimeout time.Duration
-	limiter        *limit.Limiter
-	limitKey       func(*http.Request) string
-	classify       func(tulle.HTTPFacts) tulle.Outcome
-	cluster        *cluster.Cluster
-	breaker        *breaker.Breaker
-	resolver       discovery.Resolver
-	wire           wire
-	call, attempt  handler
-	used           atomic.Int64 // when it was last called, for services of unknown hosts
-}
 
 // New returns a Transport for cfg and begins to watch its services, or an error
 // that names every setting that cannot be used. That a service has no endpoints
 // yet, or its source cannot be reached, is no error here: see Ready.
 func New(cfg Config) (*Transport, error) {
-	if err := cfg.Validate(); err != nil {
-		return nil, err
-	}
-	t := &Transport{
-		cfg:      cfg,
-		services: make(map[string]*service, len(cfg.Services)),
-		plain:    cfg.Base,
-		idle:     make(chan struct{}),
-	}
-	if t.plain == nil {
-		p := tuned()
-		p.Proxy = http.ProxyFromEnvironment
-		t.plain = p
-	}
-	for name, s := range cfg.Services {
-		key, _ := serviceKey(name) // Validate has checked it
-		svc, err := t.newService(key, s)
-		if err != nil {
-			return nil, err
-		}
-		t.services[key] = svc
-	}
-	if cfg.Unknown == Resolve {
-		t.hosts = newHosts(t)
-	}
+	t := &Transport{idle: make(chan struct{})}
 	t.watching, t.stop = context.WithCancel(context.Background())
-	for _, svc := range t.services {
-		t.watch(t.watching, svc)
+	t.hosts = newHosts(t)
+	t.table.Store(&table{})
+	if err := t.Update(cfg); err != nil {
+		t.stop()
+		return nil, err
 	}
 	return t, nil
-}
-
-// newService makes the destination of a service.
-func (t *Transport) newService(key string, s Service) (*service, error) {
-	policy := s.Policy.over(t.cfg.Defaults).withDefaults()
-	resolver := s.Resolver
-	if resolver == nil {
-		r, err := t.cfg.resolver(s.Target)
-		if err != nil {
-			return nil, err
-		}
-		resolver = r
-	}
-	retrier, err := retry.New(*policy.Retry)
-	if err != nil {
-		return nil, err
-	}
-	limiter, err := limit.New(*policy.Limit)
-	if err != nil {
-		return nil, err
-	}
-	svc := &service{
-		t:              t,
-		name:           key,
-		host:           s.Host,
-		external:       s.External,
-		limiter:        limiter,
-		limitKey:       policy.Limit.Key,
-		timeout:        policy.Timeout,
-		attemptTimeout: policy.AttemptTimeout,
-		classify:       s.Classify,
-		resolver:       discovery.Keep(resolver),
-		wire:           newWire(t.cfg.Base, &s, key),
-	}
-	if err := svc.build(policy, retrier); err != nil {
-		return nil, err
-	}
-	if svc.classify == nil {
-		svc.classify = tulle.ClassifyHTTP
-	}
-	svc.call, svc.attempt = assemble(stack())
-	return svc, nil
-}
-
-// build makes the engine of a service and its breaker, which looks at the
-// engine's endpoints before it opens.
-func (s *service) build(policy Policy, retrier *retry.Retrier) error {
-	cfg := *policy.Breaker
-	inner := cfg.GoodLeft
-	cfg.GoodLeft = func() bool { return s.cluster.GoodLeft() || inner != nil && inner() }
-	b, err := breaker.New(cfg)
-	if err != nil {
-		return err
-	}
-	s.breaker = b
-	s.cluster = cluster.New(cluster.Config{
-		Policy: policy.Balancer, Ejection: *policy.Ejection, Breaker: b, Retrier: retrier,
-	})
-	return nil
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -160,7 +60,8 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		closeBody(req)
 		return nil, ErrClosed
 	}
-	svc, err := t.route(req)
+	tb := t.table.Load()
+	svc, err := t.route(tb, req)
 	if err != nil {
 		t.exit()
 		closeBody(req)
@@ -168,7 +69,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	if svc == nil {
 		defer t.exit()
-		return t.pass(req)
+		return tb.pass(req)
 	}
 	return svc.do(req, optionsOf(req.Context()))
 }
@@ -197,18 +98,18 @@ func (s *service) bounds(req *http.Request, options *callOptions) bool {
 }
 
 // route finds the service of a request; nil means that it passes through.
-func (t *Transport) route(req *http.Request) (*service, error) {
+func (t *Transport) route(tb *table, req *http.Request) (*service, error) {
 	if req.URL == nil || req.URL.Host == "" || req.URL.Scheme != "http" && req.URL.Scheme != "https" {
 		return nil, nil // the Base knows best what is wrong with it
 	}
-	if svc := t.find(req.URL.Host); svc != nil {
+	if svc := tb.find(req.URL.Host); svc != nil {
 		return svc, nil
 	}
-	switch t.cfg.Unknown {
+	switch tb.cfg.Unknown {
 	case Refuse:
 		return nil, fmt.Errorf("%w: %s", ErrUnknownService, req.URL.Host)
 	case Resolve:
-		if proxied(t.plain, req) {
+		if proxied(tb.plain, req) {
 			return nil, nil
 		}
 		return t.hosts.find(req)
@@ -217,19 +118,19 @@ func (t *Transport) route(req *http.Request) (*service, error) {
 }
 
 // find looks a host of a URL up among the services.
-func (t *Transport) find(host string) *service {
-	if len(t.services) == 0 {
+func (tb *table) find(host string) *service {
+	if len(tb.services) == 0 {
 		return nil
 	}
-	if svc := t.services[host]; svc != nil {
+	if svc := tb.services[host]; svc != nil {
 		return svc
 	}
 	key := canonicalHost(host)
-	if svc := t.services[key]; svc != nil {
+	if svc := tb.services[key]; svc != nil {
 		return svc
 	}
 	if name, _, ok := splitPort(key); ok {
-		return t.services[name]
+		return tb.services[name]
 	}
 	return nil
 }
@@ -271,12 +172,13 @@ func (t *Transport) refuse() {
 // service that has none, and why. It is for programs that would rather start
 // late than answer errors; calls wait by themselves.
 func (t *Transport) Ready(ctx context.Context, services ...string) error {
+	tb := t.table.Load()
 	if len(services) == 0 {
-		services = sortedKeys(t.services)
+		services = sortedKeys(tb.services)
 	}
 	var errs []error
 	for _, name := range services {
-		svc := t.find(name)
+		svc := tb.find(name)
 		if svc == nil {
 			errs = append(errs, fmt.Errorf("%w: %s", ErrUnknownService, name))
 			continue
@@ -300,7 +202,7 @@ func (t *Transport) Ready(ctx context.Context, services ...string) error {
 // CloseIdleConnections closes the connections that no call uses. The Transport
 // stays usable.
 func (t *Transport) CloseIdleConnections() {
-	closeIdle(t.plain)
+	closeIdle(t.table.Load().plain)
 	for _, svc := range t.all() {
 		svc.wire.closeIdle()
 	}
@@ -325,30 +227,28 @@ func (t *Transport) Shutdown(ctx context.Context) error {
 // It can be called more than once and returns nil.
 func (t *Transport) Close() error {
 	t.refuse()
+	t.mu.Lock() // no Update from here on, nor a new host
 	t.stop()
-	if t.hosts != nil {
-		t.hosts.seal()
-	}
+	t.mu.Unlock()
+	t.hosts.seal()
 	t.watches.Wait()
 	for _, svc := range t.all() {
 		svc.wire.close()
 	}
-	if t.cfg.Base == nil {
-		closeIdle(t.plain)
+	if tb := t.table.Load(); tb.cfg.Base == nil {
+		closeIdle(tb.plain)
 	}
 	return nil
 }
 
 // all are the services, those of unknown hosts included.
 func (t *Transport) all() []*service {
-	all := make([]*service, 0, len(t.services))
-	for _, key := range sortedKeys(t.services) {
-		all = append(all, t.services[key])
+	tb := t.table.Load()
+	all := make([]*service, 0, len(tb.services))
+	for _, key := range sortedKeys(tb.services) {
+		all = append(all, tb.services[key])
 	}
-	if t.hosts != nil {
-		all = append(all, t.hosts.all()...)
-	}
-	return all
+	return append(all, t.hosts.all()...)
 }
 
 // closeBody keeps the promise that RoundTrip always closes the request's body.
@@ -356,33 +256,4 @@ func closeBody(req *http.Request) {
 	if req.Body != nil {
 		_ = req.Body.Close() // nothing was sent, so there is nothing to report
 	}
-}
-
-// watch keeps the endpoints of svc up to date until ctx ends.
-func (t *Transport) watch(ctx context.Context, svc *service) {
-	t.watches.Go(func() {
-		var drain *time.Timer
-		defer func() {
-			if drain != nil {
-				drain.Stop()
-			}
-		}()
-		report := func(u discovery.Update) {
-			if u.Err != nil {
-				svc.cluster.Fail(u.Err)
-				return
-			}
-			if err := svc.cluster.Update(u.Endpoints); err != nil || len(u.Endpoints) > 0 {
-				return
-			}
-			// A source that keeps saying that there is nobody is believed
-			// after a while, whether or not it says so again.
-			if wait := svc.cluster.Drain(); wait > 0 && drain == nil {
-				drain = time.AfterFunc(wait, func() { svc.cluster.Drain() })
-			}
-		}
-		// Keep restarts what ends early, so this ends with ctx, whose error
-		// says nothing new.
-		_ = svc.resolver.Watch(ctx, report, svc.cluster.Refresh())
-	})
 }

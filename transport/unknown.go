@@ -2,7 +2,6 @@ package transport
 
 import (
 	"cmp"
-	"context"
 	"net/http"
 	"slices"
 	"sync"
@@ -18,23 +17,23 @@ const (
 
 // pass hands a call to a host that is no service to the Base. Without a timeout
 // of ours it goes as it is.
-func (t *Transport) pass(req *http.Request) (*http.Response, error) {
+func (tb *table) pass(req *http.Request) (*http.Response, error) {
 	options := optionsOf(req.Context())
 	options.tellPassed()
-	limit := max(0, options.timeout(t.cfg.Defaults.Timeout))
+	limit := max(0, options.timeout(tb.cfg.Defaults.Timeout))
 	if has, ok := req.Context().Deadline(); ok && !has.After(time.Now()) {
 		closeBody(req)
 		return nil, deadline.ErrCall
 	}
 	if limit == 0 {
-		return t.plain.RoundTrip(req)
+		return tb.plain.RoundTrip(req)
 	}
 	l, err := deadline.New(deadline.Config{Timeout: limit})
 	if err != nil {
 		closeBody(req)
 		return nil, err
 	}
-	return l.Wrap(t.plain).RoundTrip(req)
+	return l.Wrap(tb.plain).RoundTrip(req)
 }
 
 // proxied says that base would send req through a proxy.
@@ -56,10 +55,10 @@ type hosts struct {
 	byHost map[string]*host // guarded by mu: by host:port, the port always there
 }
 
-// host is a service of an unknown host and the end of its watch.
+// host is a service of an unknown host.
 type host struct {
 	*service
-	end context.CancelFunc
+	gone chan struct{} // closed when it is dropped
 }
 
 func newHosts(t *Transport) *hosts {
@@ -103,26 +102,57 @@ func portOf(scheme string) string {
 func (h *hosts) add(key string) (*host, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if svc := h.byHost[key]; svc != nil {
-		return svc, nil
+	if s := h.byHost[key]; s != nil {
+		return s, nil
 	}
 	if h.t.watching.Err() != nil {
 		return nil, ErrClosed
 	}
-	s, err := h.t.newService(key, Service{Target: "dns://" + key})
+	cfg := &h.t.table.Load().cfg
+	s, err := h.t.newService(cfg, key, Service{Target: "dns://" + key})
 	if err != nil {
 		return nil, err
 	}
 	if len(h.byHost) >= maxHosts {
 		h.evictLocked()
 	}
-	ctx, cancel := context.WithCancel(h.t.watching)
-	made := &host{service: s, end: cancel}
-	made.used.Store(int64(time.Since(h.start)))
+	made := &host{service: s, gone: make(chan struct{})}
+	s.used.Store(int64(time.Since(h.start)))
 	h.byHost[key] = made
-	h.t.watch(ctx, s)
-	h.t.watches.Go(func() { h.expire(ctx, key, made) })
+	h.t.watch(s)
+	h.t.watches.Go(func() { h.expire(key, made.gone) })
 	return made, nil
+}
+
+// reconfigure puts a changed Config in force: services of hosts keep what they
+// know, or go when unknown hosts are not resolved any more.
+func (h *hosts) reconfigure(cfg *Config) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for key, old := range h.byHost {
+		next, err := h.t.newService(cfg, key, Service{Target: "dns://" + key})
+		if cfg.Unknown != Resolve || err != nil {
+			h.dropLocked(key)
+			continue
+		}
+		for _, f := range next.inherit(old.service) {
+			f()
+		}
+		if next.end == nil {
+			h.t.watch(next)
+		}
+		next.used.Store(old.used.Load())
+		h.byHost[key] = &host{service: next, gone: old.gone}
+	}
+}
+
+// dropLocked lets go of a host.
+func (h *hosts) dropLocked(key string) {
+	old := h.byHost[key]
+	delete(h.byHost, key)
+	close(old.gone)
+	old.end()
+	old.wire.close()
 }
 
 // seal returns when no further service can be added; the watching context has
@@ -138,34 +168,43 @@ func (h *hosts) evictLocked() {
 	key := slices.MinFunc(keys, func(a, b string) int {
 		return cmp.Compare(h.byHost[a].used.Load(), h.byHost[b].used.Load())
 	})
-	h.byHost[key].end()
-	delete(h.byHost, key)
+	h.dropLocked(key)
 }
 
-// expire waits until the host was idle for long enough, or its end.
-func (h *hosts) expire(ctx context.Context, key string, made *host) {
-	defer made.wire.close()
+// expire waits until a host was idle for long enough, or is gone.
+func (h *hosts) expire(key string, gone <-chan struct{}) {
 	timer := time.NewTimer(hostIdle)
 	defer timer.Stop()
 	for {
 		select {
-		case <-ctx.Done():
+		case <-h.t.watching.Done():
+			return
+		case <-gone:
 			return
 		case <-timer.C:
 		}
-		idle := time.Since(h.start) - time.Duration(made.used.Load())
-		if idle < hostIdle {
-			timer.Reset(hostIdle - idle)
-			continue
+		rest := h.rest(key, gone)
+		if rest <= 0 {
+			return
 		}
-		h.mu.Lock()
-		if h.byHost[key] == made {
-			delete(h.byHost, key)
-		}
-		h.mu.Unlock()
-		made.end()
-		return
+		timer.Reset(rest)
 	}
+}
+
+// rest is how long the host may still be idle. One that may not is dropped; that,
+// and one that is gone already, have no rest.
+func (h *hosts) rest(key string, gone <-chan struct{}) time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := h.byHost[key]
+	if s == nil || s.gone != gone {
+		return 0
+	}
+	rest := hostIdle - (time.Since(h.start) - time.Duration(s.used.Load()))
+	if rest <= 0 {
+		h.dropLocked(key)
+	}
+	return rest
 }
 
 // all are the services of unknown hosts.

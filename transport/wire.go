@@ -127,6 +127,7 @@ func newPools(base *http.Transport, s *Service, name string) *pools {
 
 // A pool is the connections of one endpoint.
 type pool struct {
+	owner   *pools
 	rt      *http.Transport
 	host    string
 	expires time.Duration
@@ -147,11 +148,11 @@ func (w *pools) send(a *attempt) (*http.Response, error) {
 func (w *pools) pool(a *attempt) *pool {
 	now := a.lease.Start()
 	old, _ := a.lease.Resource().(*pool)
-	if old != nil && now < old.expires && !old.retired.Load() {
+	if old != nil && old.owner == w && now < old.expires && !old.retired.Load() {
 		old.used.Store(int64(now))
 		return old
 	}
-	p := &pool{rt: w.transport(), host: urlHost(a.lease.Endpoint().Addr)}
+	p := &pool{owner: w, rt: w.transport(), host: urlHost(a.lease.Endpoint().Addr)}
 	p.expires = now + poolAge - poolAgeJitter + rand.N(2*poolAgeJitter)
 	p.used.Store(int64(now))
 	var was cluster.Resource
@@ -159,10 +160,11 @@ func (w *pools) pool(a *attempt) *pool {
 		was = old
 	}
 	if !a.lease.Replace(was, p) {
-		if won, _ := a.lease.Resource().(*pool); won != nil {
+		if won, _ := a.lease.Resource().(*pool); won != nil && won.owner == w {
 			return won
 		}
-		// The endpoint has left: this pool is for the one attempt.
+		// The endpoint has left, or its service was changed while this call
+		// was on its way: this pool is for the one attempt.
 		p.retired.Store(true)
 		return p
 	}
@@ -275,8 +277,8 @@ func tuned() *http.Transport {
 
 // negotiates says whether net/http would try HTTP/2 by itself.
 func negotiates(t *http.Transport) bool {
-	return t.Protocols == nil && t.TLSClientConfig == nil && t.Dial == nil && t.DialContext == nil && //nolint:staticcheck // Dial counts as long as it works
-		t.DialTLS == nil && t.DialTLSContext == nil //nolint:staticcheck // as above
+	//lint:ignore SA1019 the old dialers count as long as they work
+	return t.Protocols == nil && t.TLSClientConfig == nil && t.Dial == nil && t.DialContext == nil && t.DialTLS == nil && t.DialTLSContext == nil
 }
 
 // dialError marks an error as that of a dial, so that it is known that nothing
@@ -294,7 +296,8 @@ func isDialError(err error) bool {
 
 // tagDials marks the errors of the transport's dialers.
 func tagDials(t *http.Transport) {
-	if t.DialContext == nil && t.Dial == nil { //nolint:staticcheck // Dial counts as long as it works
+	//lint:ignore SA1019 the old dialer counts as long as it works
+	if t.DialContext == nil && t.Dial == nil {
 		t.DialContext = new(net.Dialer).DialContext
 	}
 	for _, dial := range []*func(context.Context, string, string) (net.Conn, error){&t.DialContext, &t.DialTLSContext} {

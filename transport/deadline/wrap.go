@@ -43,6 +43,10 @@ func New(cfg Config) (*Limiter, error) {
 
 // Wrap returns a RoundTripper that applies the limits to base. A nil base is
 // http.DefaultTransport.
+//
+// What a limit ends fails with ErrCall or ErrAttempt, in RoundTrip or in a Read of
+// the body; an end by the request's context passes as base reports it. A body that
+// is neither read to its end nor closed keeps its timer until that fires.
 func (l *Limiter) Wrap(base http.RoundTripper) http.RoundTripper {
 	if base == nil {
 		base = http.DefaultTransport

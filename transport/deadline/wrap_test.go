@@ -319,22 +319,23 @@ func TestWrapLeavesNothing(t *testing.T) {
 		body string
 		base func(*http.Request) error // an error in place of a response
 		use  func(*testing.T, *http.Response)
+		wait time.Duration
 	}{
 		{"read to the end", "hello", nil, func(t *testing.T, resp *http.Response) {
 			if text, err := io.ReadAll(resp.Body); string(text) != "hello" || err != nil {
 				t.Errorf("got %q, %v, want the body", text, err)
 			}
-		}},
-		{"closed early", "hello", nil, func(_ *testing.T, resp *http.Response) { _ = resp.Body.Close() }},
-		{"closed twice", "hello", nil, func(_ *testing.T, resp *http.Response) { _, _ = resp.Body.Close(), resp.Body.Close() }},
+		}, 0},
+		{"closed early", "hello", nil, func(_ *testing.T, resp *http.Response) { _ = resp.Body.Close() }, 0},
+		{"closed twice", "hello", nil, func(_ *testing.T, resp *http.Response) { _, _ = resp.Body.Close(), resp.Body.Close() }, 0},
 		{"no body", "", nil, func(t *testing.T, resp *http.Response) {
 			if resp.Body != http.NoBody {
 				t.Errorf("got %T, want http.NoBody, as callers compare it", resp.Body)
 			}
-		}},
-		{"an error", "", func(*http.Request) error { return io.ErrUnexpectedEOF }, nil},
-		{"attempt timeout", "", func(req *http.Request) error { <-req.Context().Done(); return context.Cause(req.Context()) }, nil},
-		{"never read, until its time is up", "hello", nil, func(*testing.T, *http.Response) { time.Sleep(time.Minute) }},
+		}, 0},
+		{"an error", "", func(*http.Request) error { return io.ErrUnexpectedEOF }, nil, 0},
+		{"attempt timeout", "", func(req *http.Request) error { <-req.Context().Done(); return context.Cause(req.Context()) }, nil, 0},
+		{"never read, until its time is up", "hello", nil, nil, time.Minute},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -359,6 +360,7 @@ func TestWrapLeavesNothing(t *testing.T) {
 				if c.use != nil {
 					c.use(t, resp)
 				}
+				time.Sleep(c.wait)
 				synctest.Wait()
 				if parent.left() != 0 || sent.Err() == nil {
 					t.Errorf("got %d that wait for the context, Err %v, want none, and the exchange over", parent.left(), sent.Err())

@@ -15,9 +15,9 @@ type Config struct {
 	Rate float64
 
 	// Burst is how many calls may come at once after a rest. Default (0): the
-	// calls of one second, which is Rate rounded up. Range: 1 to 1000000. A
-	// Burst below the calls of some milliseconds costs Rate: timers are late,
-	// and what is saved up meanwhile is limited by Burst too.
+	// calls of one second, which is Rate rounded up. Range: 1 to 1000000. Calls
+	// that wait may be let through some milliseconds late, as timers are, and
+	// then come so much closer together.
 	Burst int
 
 	// MaxWait is the longest that a call waits for its turn. Default (0): none

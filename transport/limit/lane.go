@@ -17,9 +17,9 @@ type lane struct {
 	latest time.Time     // the latest time that was used
 	queue  list.List     // of *waiter, in the order in which they came
 
-	// booked is the token of the first in the queue and due when it is there.
-	// Nil when nobody waits or a Source decides. Only one is ever booked, so
-	// that all of it can be given back.
+	// booked is the token of the first in the queue, nil when nobody waits or a
+	// Source decides. Only one is ever booked, so that all of it can be given
+	// back. It is there at due; the next one is booked as of that time.
 	booked *rate.Reservation
 	due    time.Time
 
@@ -72,24 +72,36 @@ func (ln *lane) first() *waiter {
 	return nil
 }
 
-// book books the next token for the first in the queue. To wait and take it when
-// it is there would be simpler, but with a small burst the tokens of the time
-// that a timer is late would be lost: a bucket with a booking is never full.
-func (ln *lane) book(now time.Time) {
-	ln.booked = ln.tokens.ReserveN(now, 1)
-	ln.due = now.Add(ln.booked.DelayFrom(now))
+// maxLate is the lateness of timers that costs no tokens.
+const maxLate = 10 * time.Millisecond
+
+// book books the next token for w, the first in the queue, as of the time when it
+// became that or would have, were timers never late. With a small burst the
+// tokens of the time since then would be lost otherwise. After a longer delay
+// they are lost on purpose, as all those who wait would rush off at once.
+func (ln *lane) book(w *waiter, now time.Time) {
+	since := now.Add(-maxLate)
+	for _, t := range []time.Time{w.since, ln.due} {
+		if t.After(since) {
+			since = t
+		}
+	}
+	ln.booked = ln.tokens.ReserveN(since, 1)
+	ln.due = since.Add(ln.booked.DelayFrom(since))
 }
 
-// unbook gives the booked token back, if there is one.
+// unbook gives the booked token back, if there is one. None is booked as of an
+// earlier time after that.
 func (ln *lane) unbook(now time.Time) {
-	if ln.booked == nil {
-		return
+	if ln.booked != nil {
+		at := now
+		if now.After(ln.due) {
+			at = ln.due // past its time a Reservation cannot be cancelled
+		}
+		ln.booked.CancelAt(at)
+		ln.booked = nil
 	}
-	if now.After(ln.due) {
-		now = ln.due // past its time a Reservation cannot be cancelled
-	}
-	ln.booked.CancelAt(now)
-	ln.booked = nil
+	ln.due = now
 }
 
 // waitAt is the time until there is a token for place i in the queue, 0 for the

@@ -65,7 +65,7 @@ func TestBookings(t *testing.T) {
 	ln := lane{tokens: rate.NewLimiter(10, 3)}
 	ln.tokens.AllowN(now, 3)
 	for i := range 1000 {
-		ln.book(now)
+		ln.book(&waiter{since: now}, now)
 		if want := now.Add(ln.waitAt(0, now)); ln.due.After(want) || want.Sub(ln.due) > time.Microsecond {
 			t.Fatalf("booking %d: got due at %v, want %v", i, ln.due.Sub(now), want.Sub(now))
 		}
@@ -77,18 +77,18 @@ func TestBookings(t *testing.T) {
 	if got := ln.tokens.TokensAt(now); got < 0.029 || got > 0.031 {
 		t.Errorf("got %v tokens, want 0.03", got)
 	}
-	ln.book(now)
+	ln.book(&waiter{since: now}, now)
 	ln.unbook(ln.due.Add(time.Second)) // given back late, it counts as of its time
-	if got := ln.tokens.TokensAt(ln.due); got < 0.999 || got > 1.001 {
+	if got := ln.tokens.TokensAt(ln.due.Add(-time.Second)); got < 0.999 || got > 1.001 {
 		t.Errorf("got %v tokens when the booked one is due, want 1", got)
 	}
 }
 
-// lateQueue is a Limiter of a token a second whose only key has none, and waiters
-// that nobody wakes up: as if the machine was too busy.
-func lateQueue(t *testing.T, now time.Time, deadlines ...time.Duration) (*Limiter, *lane, []*waiter) {
+// lateQueue is a Limiter without tokens, and waiters that nobody wakes up: as if
+// the machine was too busy.
+func lateQueue(t *testing.T, perSecond float64, now time.Time, deadlines ...time.Duration) (*Limiter, *lane, []*waiter) {
 	t.Helper()
-	l, err := New(Config{Rate: 1, Burst: 1, MaxWait: time.Hour, MaxWaiters: max(1, len(deadlines))})
+	l, err := New(Config{Rate: perSecond, Burst: 1, MaxWait: time.Hour, MaxWaiters: len(deadlines)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,10 +111,56 @@ func lateQueue(t *testing.T, now time.Time, deadlines ...time.Duration) (*Limite
 	return l, ln, waiters
 }
 
+// The lateness of a timer costs no tokens, whatever the burst. Of a longer delay
+// that much counts, besides the burst, so that not all rush off.
+func TestLate(t *testing.T) {
+	const ms = time.Millisecond
+	for _, c := range []struct {
+		late time.Duration
+		want int
+	}{{-1, 0}, {0, 1}, {ms, 2}, {5 * ms, 6}, {maxLate, 11}, {time.Second, 12}} {
+		now := time.Now()
+		l, ln, w := lateQueue(t, 1000, now, make([]time.Duration, 200)...)
+		l.serveLocked(ln, now.Add(ms+c.late))
+		got := 0
+		for _, w := range w {
+			if w.settled && w.err == nil {
+				got++
+			}
+		}
+		if got != c.want {
+			t.Errorf("%v late: got %d let through, want %d", c.late, got, c.want)
+		}
+	}
+}
+
+// After an Update none is booked as of an earlier time: what the tokens were then
+// is not known any more, and those of the time between would count twice.
+func TestLateAfterUpdate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, ln, w := lateQueue(t, 100, time.Now(), make([]time.Duration, 5)...)
+		time.Sleep(9 * time.Millisecond)
+		if err := l.Update(Config{Rate: 1000, Burst: 1, MaxWait: time.Hour}); err != nil {
+			t.Fatal(err)
+		}
+		l.serveLocked(ln, time.Now()) // 0.9 tokens are there
+		if w[0].settled {
+			t.Error("got a token after 9ms, want it 0.1ms later")
+		}
+		if got := time.Until(ln.due); got.Round(time.Microsecond) != 100*time.Microsecond {
+			t.Errorf("got the token due in %v, want 100µs", got)
+		}
+		l.serveLocked(ln, time.Now().Add(100*time.Microsecond))
+		if !w[0].settled || w[1].settled {
+			t.Errorf("got %v, %v, want one token", w[0].settled, w[1].settled)
+		}
+	})
+}
+
 // A token for which the first one woke up too late goes to the next one.
 func TestTooLate(t *testing.T) {
 	now := time.Now()
-	l, ln, w := lateQueue(t, now, 1500*time.Millisecond, 0, 0)
+	l, ln, w := lateQueue(t, 1, now, 1500*time.Millisecond, 0, 0)
 	l.serveLocked(ln, now.Add(1800*time.Millisecond))
 	if !w[0].settled || !errors.Is(w[0].err, ErrLimited) {
 		t.Errorf("got %v, want %v for the first", w[0].err, ErrLimited)
@@ -134,7 +180,7 @@ func TestTooLate(t *testing.T) {
 // up yet, and so finds a place.
 func TestNewcomerServes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l, _, w := lateQueue(t, time.Now(), 0)
+		l, _, w := lateQueue(t, 1, time.Now(), 0)
 		time.Sleep(1500 * time.Millisecond)
 		begin := time.Now()
 		if err := l.Acquire(t.Context(), "", time.Time{}); err != nil {

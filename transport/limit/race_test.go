@@ -140,11 +140,11 @@ func TestConcurrentUpdates(t *testing.T) {
 	}
 }
 
-// With more callers than tokens the rate is met, not only kept: timers that are
-// late cost nothing as long as Burst covers them.
+// With more callers than tokens the rate is met, not only kept: that timers are
+// late costs nothing. How close it comes depends on the machine; see the log.
 func TestRateIsMet(t *testing.T) {
 	const rate, n = 2000, 1000
-	l := newLimiter(t, limit.Config{Rate: rate, Burst: 100, MaxWait: time.Minute})
+	l := newLimiter(t, limit.Config{Rate: rate, Burst: 1, MaxWait: time.Minute})
 	begin := time.Now()
 	together(20, func(int) {
 		for range n / 20 {
@@ -153,7 +153,7 @@ func TestRateIsMet(t *testing.T) {
 			}
 		}
 	})
-	took, want := time.Since(begin), time.Duration(n-100)*time.Second/rate
+	took, want := time.Since(begin), time.Duration(n-1)*time.Second/rate
 	if took < want-time.Millisecond {
 		t.Errorf("got %d tokens in %v, want them in %v or more", n, took, want)
 	}

@@ -57,7 +57,7 @@ func (l *Limiter) serveLocked(ln *lane, now time.Time) {
 	}
 	for w := ln.first(); w != nil; w = ln.first() {
 		if ln.booked == nil {
-			ln.book(now)
+			ln.book(w, now)
 		}
 		if ln.due.After(now) {
 			return

@@ -1,0 +1,199 @@
+package transport
+
+import (
+	"context"
+	"net/http"
+	"reflect"
+	"sync/atomic"
+	"time"
+
+	"github.com/tullemesh/tulle"
+	"github.com/tullemesh/tulle/breaker"
+	"github.com/tullemesh/tulle/discovery"
+	"github.com/tullemesh/tulle/internal/cluster"
+	"github.com/tullemesh/tulle/retry"
+	"github.com/tullemesh/tulle/transport/limit"
+)
+
+// service is a destination under one Config. A changed Config makes a new one,
+// which takes over what lives longer: the engine with all that it knows, the
+// tokens of limit and budget, connections, and the watch of its source.
+type service struct {
+	t              *Transport
+	name           string
+	host           string // Host header, empty for that of the URL
+	external       bool
+	timeout        time.Duration
+	attemptTimeout time.Duration
+	limiter        *limit.Limiter
+	limitKey       func(*http.Request) string
+	classify       func(tulle.HTTPFacts) tulle.Outcome
+	cluster        *cluster.Cluster
+	breaker        *breaker.Breaker
+	wire           wire
+	call, attempt  handler
+	used           atomic.Int64 // when it was last called, for services of unknown hosts
+
+	from     Service // what it was made of, Policy with all defaults
+	base     http.RoundTripper
+	resolver discovery.Resolver
+	end      context.CancelFunc // ends the watch of its source
+}
+
+// newService makes a service for calls under key, with nothing in common with
+// others yet.
+func (t *Transport) newService(cfg *Config, key string, from Service) (*service, error) {
+	from.Policy = from.Policy.over(cfg.Defaults).withDefaults()
+	resolver := from.Resolver
+	if resolver == nil {
+		r, err := cfg.resolver(from.Target)
+		if err != nil {
+			return nil, err
+		}
+		resolver = r
+	}
+	limiter, err := limit.New(*from.Policy.Limit)
+	if err != nil {
+		return nil, err
+	}
+	s := &service{
+		t:              t,
+		name:           key,
+		host:           from.Host,
+		external:       from.External,
+		timeout:        from.Policy.Timeout,
+		attemptTimeout: from.Policy.AttemptTimeout,
+		limiter:        limiter,
+		limitKey:       from.Policy.Limit.Key,
+		classify:       from.Classify,
+		wire:           newWire(cfg.Base, &from, key),
+		from:           from,
+		base:           cfg.Base,
+		resolver:       resolver,
+	}
+	if s.classify == nil {
+		s.classify = tulle.ClassifyHTTP
+	}
+	s.call, s.attempt = assemble(stack())
+	return s, s.build()
+}
+
+// build makes the engine of a service and its breaker, which looks at the
+// engine's endpoints before it opens.
+func (s *service) build() error {
+	policy := s.from.Policy
+	retrier, err := retry.New(*policy.Retry)
+	if err != nil {
+		return err
+	}
+	cfg := *policy.Breaker
+	inner := cfg.GoodLeft
+	cfg.GoodLeft = func() bool { return s.cluster.GoodLeft() || inner != nil && inner() }
+	if s.breaker, err = breaker.New(cfg); err != nil {
+		return err
+	}
+	s.cluster = cluster.New(s.engine(retrier))
+	return nil
+}
+
+// engine is the Config of the service's engine.
+func (s *service) engine(retrier *retry.Retrier) cluster.Config {
+	return cluster.Config{
+		Policy:   s.from.Policy.Balancer,
+		Ejection: *s.from.Policy.Ejection,
+		Breaker:  s.breaker,
+		Retrier:  retrier,
+	}
+}
+
+// inherit takes over what lives longer than a Config from the service that s
+// replaces. Nobody uses s yet; old is in use. It returns what old no longer
+// needs. Nothing here can fail: everything was checked before.
+func (s *service) inherit(old *service) (leftover []func()) {
+	was, is := &old.from, &s.from
+	if same(was.Policy.Breaker, is.Policy.Breaker) {
+		s.breaker = old.breaker
+	}
+	if err := old.limiter.Update(*is.Policy.Limit); err == nil {
+		s.limiter = old.limiter
+	}
+	if sameWire(old, s) {
+		s.wire = old.wire
+	} else {
+		leftover = append(leftover, old.wire.close)
+	}
+	retrier := s.cluster.Retrier()
+	retrier.Adopt(old.cluster.Retrier())
+	s.cluster = old.cluster
+	s.cluster.Reconfigure(s.engine(retrier), !same(was.Policy.Balancer, is.Policy.Balancer))
+	if was.Target == is.Target && same(was.Resolver, is.Resolver) && (is.Target == "" || same(old.resolver, s.resolver)) {
+		s.resolver, s.end = old.resolver, old.end
+	} else {
+		leftover = append(leftover, old.end)
+	}
+	return leftover
+}
+
+// sameWire says that both services send in the same way.
+func sameWire(a, b *service) bool {
+	x, y := &a.from, &b.from
+	return a.name == b.name && same(a.base, b.base) && x.TLS == y.TLS && x.TLSServerName == y.TLSServerName &&
+		x.Host == y.Host && x.Protocol == y.Protocol
+}
+
+// same compares settings by content. Two pointers to settings of ours are
+// compared by what they point to; other pointers, which may lead to something
+// that lives, are the same only if they are equal, and functions never are.
+func same(a, b any) bool {
+	x, y := reflect.ValueOf(a), reflect.ValueOf(b)
+	if !x.IsValid() || !y.IsValid() || x.Type() != y.Type() {
+		return x.IsValid() == y.IsValid() && !x.IsValid()
+	}
+	if x.Kind() == reflect.Pointer {
+		if x.Pointer() == y.Pointer() {
+			return true
+		}
+		switch a.(type) {
+		case *breaker.Config, *retry.Config, *limit.Config:
+		default:
+			return false
+		}
+	}
+	return reflect.DeepEqual(a, b)
+}
+
+// watch keeps the endpoints of s up to date until its end, or that of ctx.
+func (t *Transport) watch(s *service) {
+	ctx, end := context.WithCancel(t.watching)
+	s.end = end
+	engine, resolver := s.cluster, discovery.Keep(s.resolver)
+	t.watches.Go(func() {
+		defer end()
+		var drain *time.Timer
+		defer func() {
+			if drain != nil {
+				drain.Stop()
+			}
+		}()
+		report := func(u discovery.Update) {
+			if ctx.Err() != nil {
+				return // another watch has taken its place
+			}
+			if u.Err != nil {
+				engine.Fail(u.Err)
+				return
+			}
+			if err := engine.Update(u.Endpoints); err != nil || len(u.Endpoints) > 0 {
+				return
+			}
+			// A source that keeps saying that there is nobody is believed
+			// after a while, whether or not it says so again.
+			if wait := engine.Drain(); wait > 0 && drain == nil {
+				drain = time.AfterFunc(wait, func() { engine.Drain() })
+			}
+		}
+		// Keep restarts what ends early, so this ends with ctx, whose error
+		// says nothing new.
+		_ = resolver.Watch(ctx, report, engine.Refresh())
+	})
+}
