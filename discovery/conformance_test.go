@@ -12,6 +12,7 @@ import (
 	"github.com/tullemesh/tulle"
 	"github.com/tullemesh/tulle/discovery"
 	"github.com/tullemesh/tulle/discovery/discoverytest"
+	"github.com/tullemesh/tulle/internal/dnstest"
 )
 
 // harnesses are all resolvers of the package.
@@ -22,6 +23,8 @@ var harnesses = []struct {
 	{"Static", static},
 	{"File", file},
 	{"DNS", dns},
+	{"DNS server", dnsServer},
+	{"SRV server", srvServer},
 	{"DNS literal", dnsLiteral},
 	{"Keep", keep},
 	{"Merge", merge},
@@ -43,11 +46,12 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-// TestConformanceRealTime shows that nothing depends on virtual time. DNS and
-// the polling example are left out: their pauses would take a minute of it.
+// TestConformanceRealTime shows that nothing depends on virtual time. DNS, SRV
+// and the polling example are left out: their pauses would take minutes of it.
 func TestConformanceRealTime(t *testing.T) {
 	for _, h := range harnesses {
-		if h.name == "DNS" || h.name == "Func" {
+		switch h.name {
+		case "DNS", "DNS server", "SRV server", "Func":
 			continue
 		}
 		t.Run(h.name, func(t *testing.T) {
@@ -107,6 +111,59 @@ func dns() discoverytest.Harness {
 		},
 		Fail:    func(*testing.T) { n.fail(errDown) },
 		Recover: func(*testing.T) { n.answer(good...) },
+	}
+}
+
+// dnsServer is DNS over the resolver of package net.
+func dnsServer() discoverytest.Harness {
+	return served("web.test.", func(s *dnstest.Server) discovery.Resolver {
+		return discovery.DNS{Host: "web.test.", Port: "80", Resolver: s.Pipe(), Interval: time.Second}
+	}, func(s *dnstest.Server, ips []netip.Addr) {
+		var records []dnstest.Record
+		for _, ip := range ips {
+			records = append(records, dnstest.Addr(ip.String()))
+		}
+		s.Set("web.test.", records...)
+	})
+}
+
+// srvServer has a target for each endpoint.
+func srvServer() discoverytest.Harness {
+	return served("_http._tcp.web.test.", func(s *dnstest.Server) discovery.Resolver {
+		return discovery.SRV{Name: "_http._tcp.web.test.", Resolver: s.Pipe(), Interval: time.Second}
+	}, func(s *dnstest.Server, ips []netip.Addr) {
+		var records []dnstest.Record
+		for i, ip := range ips {
+			target := string(rune('a'+i)) + ".test."
+			s.Set(target, dnstest.Addr(ip.String()))
+			records = append(records, dnstest.SRV(0, 1, 80, target))
+		}
+		s.Set("_http._tcp.web.test.", records...)
+	})
+}
+
+// served is a harness over a name server, which can fail for one name.
+func served(name string, make func(*dnstest.Server) discovery.Resolver, put func(*dnstest.Server, []netip.Addr)) discoverytest.Harness {
+	var s *dnstest.Server
+	return discoverytest.Harness{
+		New: func(t *testing.T) discovery.Resolver {
+			s = nameServer(t)
+			return make(s)
+		},
+		Set: func(t *testing.T, set []tulle.Endpoint) {
+			var ips []netip.Addr
+			for _, e := range set {
+				ap, err := netip.ParseAddrPort(e.Addr)
+				if err != nil {
+					t.Fatal(err)
+				}
+				ips = append(ips, ap.Addr())
+			}
+			put(s, ips)
+		},
+		Fail:    func(*testing.T) { s.Break(name, 0, dnstest.ServFail) },
+		Recover: func(*testing.T) { s.Break(name, 0, dnstest.None) },
+		Within:  time.Minute,
 	}
 }
 

@@ -30,7 +30,7 @@ type Resolver interface {
 type Update struct {
 	// Endpoints is the whole set, not a difference, each Addr once. The
 	// receiver keeps it, so the sender must not change it afterwards. Empty
-	// with a nil Err means that the source says there is none.
+	// with a nil Err means that the source is sure that there is none.
 	Endpoints []tulle.Endpoint
 
 	// Err says why the source could not be asked or its answer not be

@@ -7,6 +7,8 @@
 //   - file:///etc/mesh/users.json is [File], a list that somebody else writes:
 //     an agent, a ConfigMap, a deployment script.
 //   - dns://users.internal:8080 is [DNS], the addresses behind a name.
+//   - srv://_http._tcp.users.internal is [SRV], the instances that SRV records
+//     name, with their ports, priorities and weights.
 //
 // Resolvers are values and wrap each other: [Merge] is the union of several
 // sources, [Prefer] the first one that has endpoints, [Keep] starts a watch
@@ -18,6 +20,15 @@
 // when a program only has to know where a service runs. Do not use it where the
 // platform already hands out one stable address and balances behind it: a plain
 // http.Client serves that.
+//
+// # Name servers
+//
+// [DNS] and [SRV] poll, as package net does not tell how long an answer holds:
+// every 30 s by default, at once when connections fail, never more than once a
+// second. They distrust answers that take endpoints away: more than half of a
+// set goes when a second answer confirms it, and a set gets empty only when the
+// name servers say twice that there is nobody, not when they fail. RefuseAddrs
+// keeps names that others choose from leading into the own network.
 //
 // # Writing a resolver
 //

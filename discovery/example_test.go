@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -50,7 +51,7 @@ func ExampleParse() {
 	fmt.Println(err)
 	// Output:
 	// 10.0.0.1:80 10.0.0.2:80
-	// discovery: target "redis://users": unknown scheme "redis"; want static://host:port,host:port, file:///path or dns://host:port
+	// discovery: target "redis://users": unknown scheme "redis"; want static://host:port,host:port, file:///path, dns://host:port or srv://name
 }
 
 func ExampleStatic() {
@@ -120,6 +121,38 @@ func ExampleDNS() {
 	// Output:
 	// 10.0.0.1:8080 10.0.0.2:8080
 	// error: discovery: dns user.internal: no such host
+}
+
+// A name that somebody else chooses must not lead into the own network.
+func ExampleDNS_refuseAddrs() {
+	table := hosts{"hook.example": {netip.MustParseAddr("169.254.169.254")}}
+	show(discovery.DNS{Host: "hook.example", Port: "80", Resolver: table, RefuseAddrs: discovery.NonPublic()}, 1)
+	// Output:
+	// error: discovery: dns hook.example: address 169.254.169.254 is refused: RefuseAddrs has 169.254.0.0/16
+}
+
+// zone is a SRVLookup that answers out of two tables.
+type zone struct {
+	hosts
+	records map[string][]*net.SRV
+}
+
+func (z zone) LookupSRV(_ context.Context, _, _, name string) (string, []*net.SRV, error) {
+	return name, z.records[name], nil
+}
+
+// SRV records say the ports, too, and who takes how much. As with DNS, leave the
+// Resolver nil for that of the machine.
+func ExampleSRV() {
+	name := "_http._tcp.users.internal"
+	show(discovery.SRV{Name: name, Resolver: zone{
+		hosts: hosts{"a.internal.": {netip.MustParseAddr("10.0.0.1")}, "b.internal.": {netip.MustParseAddr("10.0.0.2")}},
+		records: map[string][]*net.SRV{name: {
+			{Target: "a.internal.", Port: 8080, Weight: 90},
+			{Target: "b.internal.", Port: 8081, Weight: 10},
+		}},
+	}}, 1)
+	// Output: 10.0.0.1:8080 10.0.0.2:8081
 }
 
 // The instances of two data centres as one set.

@@ -136,7 +136,7 @@ func (f *fan) take(e fanEvent) {
 	} else {
 		s.set, s.answered, s.err = e.Endpoints, true, nil
 	}
-	f.publish()
+	f.publish(e.Err == nil && len(e.Endpoints) == 0)
 }
 
 // stopWaiting counts resolvers that said nothing so far as failed.
@@ -146,30 +146,21 @@ func (f *fan) stopWaiting() {
 			s.err = fmt.Errorf("no report within %v", patience)
 		}
 	}
-	f.publish()
+	f.publish(false)
 }
 
-// publish reports the set if that is news, then the errors that are in force:
-// in this order, as a good update would end them for the receiver. Before the
-// first set, errors wait until every resolver was heard.
-func (f *fan) publish() {
+// publish reports the set if that is news, then the errors that are in force.
+// Before the first set, errors wait until every resolver was heard. That nobody
+// is there is news as often as a resolver says it, as the receiver may count.
+func (f *fan) publish(repeated bool) {
 	err, pending := f.state()
 	set, ok := f.combine(f.sources)
-	if ok && f.isNews(set, err) {
+	if ok && (f.said.isNews(set, err) || repeated && len(set) == 0) {
 		f.said.tellSet(f.report, set)
 	}
 	if err != nil && (f.said.known || !pending) {
 		f.said.tellErr(f.report, err)
 	}
-}
-
-// isNews differs from said.isNewSet in that a set that has not changed ends an
-// error only when no resolver fails any more.
-func (f *fan) isNews(set []tulle.Endpoint, err error) bool {
-	if err != nil && f.said.known {
-		return !sameSet(f.said.set, set)
-	}
-	return f.said.isNewSet(set)
 }
 
 // state joins the errors that are in force and says whether a resolver was not

@@ -175,9 +175,7 @@ func (w *fileWatch) take(data []byte) {
 		w.said.tellErr(w.report, fmt.Errorf("discovery: file %s: %w", w.Path, err))
 		return
 	}
-	if w.said.isNewSet(set) {
-		w.said.tellSet(w.report, set)
-	}
+	w.said.tell(w.report, set, nil)
 }
 
 func (w *fileWatch) decode(data []byte) ([]tulle.Endpoint, error) {

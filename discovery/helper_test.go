@@ -12,10 +12,14 @@ import (
 
 	"github.com/tullemesh/tulle"
 	"github.com/tullemesh/tulle/discovery"
+	"github.com/tullemesh/tulle/internal/dnstest"
 	"github.com/tullemesh/tulle/internal/leak"
 )
 
-func TestMain(m *testing.M) { leak.Main(m) }
+func TestMain(m *testing.M) {
+	dnstest.Prepare()
+	leak.Main(m)
+}
 
 var errDown = errors.New("the source is down")
 

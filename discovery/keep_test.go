@@ -11,10 +11,7 @@ import (
 	"github.com/tullemesh/tulle/discovery"
 )
 
-type (
-	reportFunc = func(discovery.Update)
-	hintChan   = <-chan struct{}
-)
+type reportFunc = func(discovery.Update)
 
 // ender is a Resolver whose n-th watch (from 0) does what f says, and which
 // remembers when its watches began.

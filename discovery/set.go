@@ -58,10 +58,21 @@ type said struct {
 	fault string           // text of the error that is in force, "" if none
 }
 
-// isNewSet says whether a good set is worth a report: it differs, or it ends
-// an error.
-func (s *said) isNewSet(set []tulle.Endpoint) bool {
-	return !s.known || s.fault != "" || !sameSet(s.set, set)
+// isNews says whether a good set is worth a report, while err is in force
+// beside it: the set differs, or it ends an error.
+func (s *said) isNews(set []tulle.Endpoint, err error) bool {
+	return !s.known || s.fault != "" && err == nil || !sameSet(s.set, set)
+}
+
+// tell reports the set if that is news, then the error that is in force beside
+// it if there is one: in this order, as a good update ends errors.
+func (s *said) tell(report func(Update), set []tulle.Endpoint, err error) {
+	if s.isNews(set, err) {
+		s.tellSet(report, set)
+	}
+	if err != nil {
+		s.tellErr(report, err)
+	}
 }
 
 // tellSet reports a copy of set, as the receiver owns what it gets.

@@ -9,17 +9,18 @@ import (
 )
 
 // forms are the targets that Parse knows, for its errors.
-const forms = "want static://host:port,host:port, file:///path or dns://host:port"
+const forms = "want static://host:port,host:port, file:///path, dns://host:port or srv://name"
 
 // Parse returns the Resolver that a target names, with its default settings:
 //
 //	static://10.0.0.1:80,10.0.0.2:80   Static
 //	file:///etc/mesh/users.json        File, the path is absolute
 //	dns://users.internal:8080          DNS; without a port the endpoints have none
+//	srv://_http._tcp.users.internal    SRV; the records have the ports
 //
 // Paths are percent-decoded as in URLs. A user, a query or a fragment, a path
-// after a dns host, and any other scheme are errors that name the target and
-// what is allowed. Nothing is looked up or opened.
+// after a name, a port after that of SRV records, and any other scheme are
+// errors that name the target and what is allowed. Nothing is looked up or opened.
 func Parse(target string) (Resolver, error) {
 	r, err := parse(target)
 	if err != nil {
@@ -54,11 +55,13 @@ func parse(target string) (Resolver, error) {
 		return parseFile(authority, path)
 	case "dns":
 		return parseDNS(authority, path)
+	case "srv":
+		return parseSRV(authority, path)
 	}
 	return nil, fmt.Errorf("unknown scheme %q", scheme)
 }
 
-// The three return untyped nils with their errors: a nil Static in a Resolver
+// These return untyped nils with their errors: a nil Static in a Resolver
 // would not be nil.
 
 func parseStatic(list string) (Resolver, error) {
@@ -88,13 +91,7 @@ func parseFile(authority, path string) (Resolver, error) {
 }
 
 func parseDNS(authority, path string) (Resolver, error) {
-	switch {
-	case authority == "":
-		return nil, errors.New("no host after two slashes")
-	case path != "":
-		return nil, fmt.Errorf("a path is not allowed, got %q", path)
-	}
-	host, port, err := splitHost(authority)
+	host, port, err := parseName(authority, path)
 	if err != nil {
 		return nil, err
 	}
@@ -103,6 +100,32 @@ func parseDNS(authority, path string) (Resolver, error) {
 		return nil, err
 	}
 	return d, nil
+}
+
+func parseSRV(authority, path string) (Resolver, error) {
+	name, port, err := parseName(authority, path)
+	if err != nil {
+		return nil, err
+	}
+	if port != "" {
+		return nil, fmt.Errorf("a port is not allowed, got %q: SRV records have their own", port)
+	}
+	s := SRV{Name: name}
+	if err := s.Validate(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// parseName takes what stands behind the scheme of targets that are looked up.
+func parseName(authority, path string) (host, port string, err error) {
+	switch {
+	case authority == "":
+		return "", "", errors.New("no host after two slashes")
+	case path != "":
+		return "", "", fmt.Errorf("a path is not allowed, got %q", path)
+	}
+	return splitHost(authority)
 }
 
 // splitHost takes host, host:port, [v6] and [v6]:port. An IPv6 zone is written

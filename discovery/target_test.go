@@ -24,6 +24,8 @@ func TestParse(t *testing.T) {
 		{"dns://[::1]:80", discovery.DNS{Host: "::1", Port: "80"}},
 		{"dns://[::1]", discovery.DNS{Host: "::1"}},
 		{"dns://[fe80::1%25eth0]:80", discovery.DNS{Host: "fe80::1%eth0", Port: "80"}},
+		{"srv://_http._tcp.users.internal", discovery.SRV{Name: "_http._tcp.users.internal"}},
+		{"SRV://users.service.consul.", discovery.SRV{Name: "users.service.consul."}},
 	} {
 		got, err := discovery.Parse(c.target)
 		if err != nil || !reflect.DeepEqual(got, c.want) {
@@ -68,6 +70,14 @@ func TestParseErrors(t *testing.T) {
 		{"dns://[users]:80x", `Port "80x"`},
 		{"dns://us%ers", "host: invalid URL escape"},
 		{"dns://a%2fb", `Host "a/b"`},
+		{"srv://", "no host after two slashes"},
+		{"srv://_http._tcp.users:80", `a port is not allowed, got "80": SRV records have their own`},
+		{"srv://_http._tcp.users:", "no port after the colon"},
+		{"srv://users/x", "a path is not allowed"},
+		{"srv://users?x", "a query is not allowed"},
+		{"srv://10.0.0.1", `Name "10.0.0.1": want the name of SRV records`},
+		{"srv://[::1]", `Name "::1"`},
+		{"srv://a%2fb", `Name "a/b"`},
 	} {
 		got, err := discovery.Parse(c.target)
 		switch {
@@ -102,6 +112,7 @@ func FuzzParse(f *testing.F) {
 	for _, s := range []string{
 		"static://a:80,b:80", "file:///a/b", "dns://a:80", "dns://[::1]:80", "dns://a", "x://y", "://", "dns://%", "dns://[",
 		"file:///%2e%2e/a", "dns://a@b", "static://", "dns://[fe80::1%25e]", "DNS://a:1", "dns://]:1", "file://\x00/",
+		"srv://_http._tcp.users.internal", "srv://a:1", "srv://[::1]", "srv://%", "srv://.", "srv://_a._b.c/d",
 	} {
 		f.Add(s)
 	}

@@ -82,9 +82,6 @@ func call(tb testing.TB, rt http.RoundTripper, req *http.Request, buf []byte) {
 	}
 }
 
-// The stub's response is 2 allocations: the response and its body.
-const stubAllocs = 2
-
 func TestAllocations(t *testing.T) {
 	limits := transport.Policy{Timeout: time.Minute, AttemptTimeout: time.Second}
 	for _, n := range []int{10, 1000, 10000} {

@@ -3,6 +3,7 @@ package transport
 import (
 	"crypto/tls"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"time"
 
@@ -32,8 +33,15 @@ type Config struct {
 	Unknown Unknown
 
 	// Resolvers makes resolvers for the targets of further schemes, or for
-	// those that are built in: static, file and dns.
+	// those that are built in: static, file, dns and srv.
 	Resolvers map[string]ResolverFunc
+
+	// RefuseAddrs are networks that no name may resolve to, for services with a
+	// dns or srv target and for unknown hosts: a name that is made to point
+	// into your own network (DNS rebinding) gets nowhere. Default: none;
+	// discovery.NonPublic is a list for hosts that come from outside. A
+	// discovery.DNS or SRV that is given as a Resolver has its own.
+	RefuseAddrs []netip.Prefix
 
 	// Base sends the attempts. Nil is a tuned http.Transport. A Base of type
 	// *http.Transport is cloned for each endpoint and never changed. Any other
@@ -89,7 +97,8 @@ const (
 type Service struct {
 	// Target is where the endpoints come from, as a URL:
 	// "static://10.0.0.1:80,10.0.0.2:80", "file:///etc/tulle/users.json",
-	// "dns://users.internal:8080", or a scheme of Config.Resolvers.
+	// "dns://users.internal:8080", "srv://_http._tcp.users.internal", or a
+	// scheme of Config.Resolvers.
 	Target string
 
 	// Resolver is where the endpoints come from, as a value.

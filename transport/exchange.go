@@ -258,6 +258,7 @@ func (a *attempt) ended() error {
 	err := (*attemptContext)(a).Err()
 	if err == nil {
 		select {
+		//lint:ignore SA1019 who still sets it may expect that it works
 		case <-a.x.in.Cancel: // never, if it is nil
 			err = context.Canceled
 		default:

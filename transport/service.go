@@ -183,12 +183,15 @@ func (t *Transport) watch(s *service) {
 				engine.Fail(u.Err)
 				return
 			}
-			if err := engine.Update(u.Endpoints); err != nil || len(u.Endpoints) > 0 {
-				return
+			if engine.Update(u.Endpoints) != nil {
+				return // Snapshot tells
 			}
-			// A source that keeps saying that there is nobody is believed
-			// after a while, whether or not it says so again.
-			if wait := engine.Drain(); wait > 0 && drain == nil {
+			if drain != nil {
+				drain.Stop()
+			}
+			// A source that says that there is nobody is believed after a
+			// while, unless it has said something else by then.
+			if wait := engine.Drain(); wait > 0 {
 				drain = time.AfterFunc(wait, func() { engine.Drain() })
 			}
 		}

@@ -148,7 +148,10 @@ func (c *Config) resolver(target string) (discovery.Resolver, error) {
 		if err != nil && len(c.Resolvers) > 0 {
 			err = fmt.Errorf("%w (Resolvers has %s)", err, strings.Join(sortedKeys(c.Resolvers), ", "))
 		}
-		return r, err
+		if err != nil {
+			return nil, err
+		}
+		return c.guarded(r)
 	}
 	u, err := url.Parse(target)
 	if err != nil {
@@ -161,12 +164,25 @@ func (c *Config) resolver(target string) (discovery.Resolver, error) {
 	return r, err
 }
 
+// guarded makes a resolver of names keep to RefuseAddrs.
+func (c *Config) guarded(r discovery.Resolver) (discovery.Resolver, error) {
+	switch d := r.(type) {
+	case discovery.DNS:
+		d.RefuseAddrs = c.RefuseAddrs
+		return d, d.Validate()
+	case discovery.SRV:
+		d.RefuseAddrs = c.RefuseAddrs
+		return d, d.Validate()
+	}
+	return r, nil
+}
+
 // serviceKey is the form of a service's name in which it is looked up.
 func serviceKey(name string) (string, error) {
 	if name == "" {
 		return "", errors.New(`"": want a host or host:port`)
 	}
-	if strings.Contains(name, "://") || strings.ContainsAny(name, " /?#@\t\r\n") {
+	if strings.Contains(name, "://") || strings.ContainsFunc(name, notInName) {
 		return "", fmt.Errorf("%q: want a host or host:port, without scheme or path", name)
 	}
 	key := canonicalHost(name)
@@ -184,14 +200,19 @@ func serviceKey(name string) (string, error) {
 	return key, nil
 }
 
+// notInName tells what would make a service's name another one in a URL.
+func notInName(r rune) bool {
+	return r <= ' ' || r >= 0x7f || strings.ContainsRune("/?#@%\\\"<>^`{|}", r)
+}
+
 // canonicalHost lower-cases a host or host:port and cuts the trailing dot of
 // the host.
 func canonicalHost(s string) string {
 	s = strings.ToLower(s)
 	if host, port, ok := splitPort(s); ok {
-		return strings.TrimSuffix(host, ".") + ":" + port
+		return strings.TrimRight(host, ".") + ":" + port
 	}
-	return strings.TrimSuffix(s, ".")
+	return strings.TrimRight(s, ".")
 }
 
 // splitPort cuts the port off a host:port without allocating. It leaves the

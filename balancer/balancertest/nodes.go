@@ -42,7 +42,7 @@ func checkCarried(p balancer.Policy) error {
 		f.change(f.churned())
 		for i := range f.endpoints {
 			if n := old[f.endpoints[i].Addr]; n != nil && !same(n, f.picker.Node(i)) {
-				return fmt.Errorf("Node of %s: got another one after a change of the set, want it carried on", f.endpoints[i].Addr)
+				return fmt.Errorf("the Node of %s: got another one after a change of the set, want it carried on", f.endpoints[i].Addr)
 			}
 		}
 	}

@@ -215,7 +215,7 @@ func blockedReport(b *bench) error {
 	w.cancel()
 	wait(grace)
 	if w.over() {
-		err = errors.Join(err, errors.New("Watch returned while report was still running"))
+		err = errors.Join(err, errors.New("the Watch returned while report was still running"))
 	}
 	close(release)
 	return errors.Join(err, w.stop())

@@ -143,7 +143,7 @@ func (w *watch) until(what string, want func(discovery.Update) bool) error {
 			if w.find(want) { // reported between the last look and the return
 				return nil
 			}
-			return fmt.Errorf("Watch has returned (%v); want %s, got %s", w.err, what, w.history())
+			return fmt.Errorf("the Watch has returned (%v); want %s, got %s", w.err, what, w.history())
 		case <-late.C:
 			return fmt.Errorf("nothing within %v; want %s, got %s", w.within, what, w.history())
 		}
@@ -188,7 +188,7 @@ func (w *watch) ask() {
 // stop ends the watch and returns all that it did wrong.
 func (w *watch) stop() error {
 	if w.ctx.Err() == nil && w.over() {
-		w.fault(fmt.Errorf("Watch returned %v before its context was done", w.err))
+		w.fault(fmt.Errorf("the Watch returned %v before its context was done", w.err))
 	}
 	w.cancel()
 	late := time.NewTimer(w.within)
@@ -196,10 +196,10 @@ func (w *watch) stop() error {
 	select {
 	case <-w.returned:
 	case <-late.C:
-		return errors.Join(w.verdict(), fmt.Errorf("Watch has not returned %v after its context was cancelled", w.within))
+		return errors.Join(w.verdict(), fmt.Errorf("the Watch has not returned %v after its context was cancelled", w.within))
 	}
 	if w.err != nil && !errors.Is(w.err, context.Canceled) {
-		return errors.Join(w.verdict(), fmt.Errorf("Watch returned %v, want nil or the error of its context", w.err))
+		return errors.Join(w.verdict(), fmt.Errorf("the Watch returned %v, want nil or the error of its context", w.err))
 	}
 	return w.verdict()
 }

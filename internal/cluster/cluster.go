@@ -60,7 +60,7 @@ type Cluster struct {
 	gone    int               // guarded by mu: how many of known left the set
 	failing time.Duration     // guarded by mu: when discovery began to fail, 0 while it does not
 	emptied time.Duration     // guarded by mu: when the first of a row of empty reports came
-	empties int               // guarded by mu: how many empty reports came in a row
+	empty   bool              // guarded by mu: the latest report was empty
 }
 
 // New returns a Cluster without endpoints.

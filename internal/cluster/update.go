@@ -19,8 +19,9 @@ const (
 	// minGone is the number of endpoints that left which is kept however
 	// small the set is; a larger set keeps as many as it has members.
 	minGone = 1000
-	// drainAfter is how long the set outlives a source that says, more than
-	// once, that there is none.
+	// drainAfter is how long the set outlives a source that says that there is
+	// none. A source says so when it is sure; the set may be the better one
+	// all the same.
 	drainAfter = 10 * time.Minute
 )
 
@@ -83,11 +84,11 @@ func (c *Cluster) Update(members []tulle.Endpoint) error {
 	now := c.Now()
 	c.failing = 0
 	if len(members) > 0 {
-		c.empties = 0
+		c.empty = false
 		retired = c.replaceLocked(members, now)
 	} else {
-		if c.empties++; c.empties == 1 {
-			c.emptied = now
+		if !c.empty {
+			c.empty, c.emptied = true, now
 		}
 		retired = c.drainLocked(now)
 	}
@@ -102,14 +103,14 @@ func (c *Cluster) Update(members []tulle.Endpoint) error {
 }
 
 // Drain empties the set if its source has said for long enough that there is
-// none. It returns how long it should be before it is asked again, 0 if only
-// after the next report.
+// none. It returns how long it should be before it is asked again, 0 if nothing
+// is to be drained.
 func (c *Cluster) Drain() time.Duration {
 	c.mu.Lock()
 	retired := c.drainLocked(c.Now())
 	wait := time.Duration(0)
-	if v := c.view.Load(); c.empties > 1 && v != nil && len(v.members) > 0 {
-		wait = c.emptied + drainAfter - c.Now()
+	if v := c.view.Load(); c.empty && v != nil && len(v.members) > 0 {
+		wait = max(1, c.emptied+drainAfter-c.Now())
 	}
 	c.mu.Unlock()
 	for _, r := range retired {
@@ -122,7 +123,7 @@ func (c *Cluster) Drain() time.Duration {
 // there is nothing to lose.
 func (c *Cluster) drainLocked(now time.Duration) []Resource {
 	v := c.view.Load()
-	if v == nil || c.empties > 1 && now-c.emptied >= drainAfter && len(v.members) > 0 {
+	if v == nil || c.empty && now-c.emptied >= drainAfter && len(v.members) > 0 {
 		return c.replaceLocked(nil, now)
 	}
 	return nil
