@@ -45,6 +45,10 @@ type Config struct {
 	// path of a failing call and must not block.
 	Condition func(call *tulle.Call) tulle.Repetition
 
+	// Dark decides and counts (Stats.Dark), and repeats nothing: to see what
+	// retries would do before they do it.
+	Dark bool
+
 	// Budget limits the repeats of all calls together.
 	Budget BudgetConfig
 }

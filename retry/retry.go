@@ -65,6 +65,28 @@ type Retrier struct {
 	budget *Budget
 	start  time.Time    // the base of the times of all that Wrap returns, as they share the rest
 	blind  atomic.Int64 // when a timeout was last repeated on too little knowledge
+
+	repeats, moves, denied, dark atomic.Uint64
+}
+
+// Stats counts decisions since the Retrier was made.
+type Stats struct {
+	// Repeats were granted for a token, Moves without one.
+	Repeats uint64 `json:"repeats"`
+	Moves   uint64 `json:"moves"`
+
+	// Denied had a reason and time, and found no token.
+	Denied uint64 `json:"denied"`
+
+	// Dark would have been granted, but for Config.Dark.
+	Dark uint64 `json:"dark"`
+}
+
+// Stats reads the counters.
+func (r *Retrier) Stats() Stats {
+	return Stats{
+		Repeats: r.repeats.Load(), Moves: r.moves.Load(), Denied: r.denied.Load(), Dark: r.dark.Load(),
+	}
 }
 
 // New returns a Retrier for cfg, or an error that names every field that cannot
@@ -91,6 +113,11 @@ func (r *Retrier) Adopt(other *Retrier) {
 	// The counts go with the clock that they were made by.
 	r.budget, r.start = other.budget, other.start
 	r.blind.Store(other.blind.Load())
+	s := other.Stats()
+	r.repeats.Store(s.Repeats)
+	r.moves.Store(s.Moves)
+	r.denied.Store(s.Denied)
+	r.dark.Store(s.Dark)
 }
 
 // Budget is what the repeats are paid from. Hedges draw on it too.
@@ -139,6 +166,25 @@ const Unlimited = time.Duration(1<<63 - 1)
 // token of the budget: the caller sends the attempt, or gives the Plan to
 // Abandon.
 func (r *Retrier) Next(call *tulle.Call, now, left time.Duration) (Plan, bool) {
+	p, ok := r.plan(call, now, left)
+	switch {
+	case !ok:
+		return Plan{}, false
+	case r.cfg.Dark:
+		// The token stays spent, so that later decisions are those of a
+		// Retrier that means it.
+		r.dark.Add(1)
+		return Plan{}, false
+	case p.moved:
+		r.moves.Add(1)
+	default:
+		r.repeats.Add(1)
+	}
+	return p, true
+}
+
+// plan decides.
+func (r *Retrier) plan(call *tulle.Call, now, left time.Duration) (Plan, bool) {
 	if call.Spent {
 		return Plan{}, false
 	}
@@ -207,6 +253,7 @@ func (r *Retrier) pay(p Plan, call *tulle.Call, now, left time.Duration) (Plan, 
 	}
 	token, ok := r.budget.Withdraw(now)
 	if !ok {
+		r.denied.Add(1)
 		return Plan{}, false
 	}
 	if p.blind && !r.dare(now) {

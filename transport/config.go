@@ -147,6 +147,11 @@ type Policy struct {
 	// move on. Negative and range: as Timeout. It must not exceed Timeout.
 	AttemptTimeout time.Duration
 
+	// DarkDeadlines counts calls whose time is up when they come, and sends them
+	// all the same; timeouts stay in force. True in Config.Defaults holds for
+	// every service.
+	DarkDeadlines bool
+
 	// Balancer picks the endpoints. Default (nil):
 	// balancer.ShortestExpectedDelay{}.
 	Balancer balancer.Policy
@@ -182,6 +187,7 @@ func (p Policy) over(d Policy) Policy {
 	if p.AttemptTimeout == 0 {
 		p.AttemptTimeout = d.AttemptTimeout
 	}
+	p.DarkDeadlines = p.DarkDeadlines || d.DarkDeadlines
 	if p.Balancer == nil {
 		p.Balancer = d.Balancer
 	}

@@ -25,6 +25,13 @@ type InboundConfig struct {
 	// waits in it no longer than its deadline; one that has expired there is
 	// answered 504 without having run. It stays the caller's.
 	Limit *limit.Limiter
+
+	// Dark runs requests whose time is up all the same.
+	Dark bool
+
+	// OnExpired is told of each request whose time was up before it ran. It
+	// must be safe for concurrent use. Default (nil): nobody is told.
+	OnExpired func(*http.Request)
 }
 
 // Inbound wraps the handler of a service that is called through tulle, or by
@@ -64,7 +71,7 @@ func (h *inbound) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			defer cancel()
 		}
 	}
-	if !h.admit(ctx, w) {
+	if !h.admit(ctx, w, r) {
 		return
 	}
 	if ctx != r.Context() {
@@ -74,13 +81,19 @@ func (h *inbound) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // admit lets a request run, or answers it.
-func (h *inbound) admit(ctx context.Context, w http.ResponseWriter) bool {
+func (h *inbound) admit(ctx context.Context, w http.ResponseWriter, r *http.Request) bool {
 	var err error
 	if h.cfg.Limit != nil {
 		end, _ := ctx.Deadline()
 		err = h.cfg.Limit.Acquire(ctx, "", end)
 	}
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		if h.cfg.OnExpired != nil {
+			h.cfg.OnExpired(r)
+		}
+		if h.cfg.Dark {
+			return true
+		}
 		w.Header().Set(tulle.ExpiredHeader, "1")
 		http.Error(w, "the request's time was up before it ran", http.StatusGatewayTimeout)
 		return false

@@ -12,6 +12,7 @@ import (
 	"github.com/tullemesh/tulle/discovery"
 	"github.com/tullemesh/tulle/internal/cluster"
 	"github.com/tullemesh/tulle/retry"
+	"github.com/tullemesh/tulle/transport/deadline"
 	"github.com/tullemesh/tulle/transport/limit"
 )
 
@@ -25,6 +26,7 @@ type service struct {
 	external       bool
 	timeout        time.Duration
 	attemptTimeout time.Duration
+	late           *deadline.Limiter // decides on calls whose time is up
 	limiter        *limit.Limiter
 	limitKey       func(*http.Request) string
 	classify       func(tulle.HTTPFacts) tulle.Outcome
@@ -56,6 +58,10 @@ func (t *Transport) newService(cfg *Config, key string, from Service) (*service,
 	if err != nil {
 		return nil, err
 	}
+	late, err := deadline.New(deadline.Config{Dark: from.Policy.DarkDeadlines})
+	if err != nil {
+		return nil, err
+	}
 	s := &service{
 		t:              t,
 		name:           key,
@@ -63,6 +69,7 @@ func (t *Transport) newService(cfg *Config, key string, from Service) (*service,
 		external:       from.External,
 		timeout:        from.Policy.Timeout,
 		attemptTimeout: from.Policy.AttemptTimeout,
+		late:           late,
 		limiter:        limiter,
 		limitKey:       from.Policy.Limit.Key,
 		classify:       from.Classify,
@@ -111,6 +118,9 @@ func (s *service) engine(retrier *retry.Retrier) cluster.Config {
 // needs. Nothing here can fail: everything was checked before.
 func (s *service) inherit(old *service) (leftover []func()) {
 	was, is := &old.from, &s.from
+	if was.Policy.DarkDeadlines == is.Policy.DarkDeadlines {
+		s.late = old.late
+	}
 	if same(was.Policy.Breaker, is.Policy.Breaker) {
 		s.breaker = old.breaker
 	}

@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/tullemesh/tulle"
+	"github.com/tullemesh/tulle/retry"
+	"github.com/tullemesh/tulle/transport/deadline"
 	"github.com/tullemesh/tulle/transport/limit"
 )
 
@@ -35,6 +37,10 @@ type ServiceSnapshot struct {
 
 	// RetryBudget is the number of repeats that could be made now.
 	RetryBudget float64 `json:"retry_budget"`
+
+	// Retry counts decisions on repeats, Deadline calls that came too late.
+	Retry    retry.Stats    `json:"retry"`
+	Deadline deadline.Stats `json:"deadline"`
 
 	// Ejections is how often an endpoint was left out of picks since the
 	// start.
@@ -108,6 +114,8 @@ func (s *service) snapshot() ServiceSnapshot {
 		RetryBudget:  status.Budget,
 		Ejections:    status.Ejections,
 		Limit:        s.limiter.Stats(),
+		Retry:        s.cluster.Retrier().Stats(),
+		Deadline:     s.late.Stats(),
 
 		Breaker: b.State.String(), BreakerOpened: b.Opened, BreakerRejected: b.Rejected,
 		Endpoints: make([]EndpointSnapshot, len(status.Endpoints)),

@@ -72,8 +72,8 @@ func assemble(layers []layer) (call, attempt handler) {
 func deadlineLayer(next handler) handler {
 	return func(a *attempt) (*http.Response, error) {
 		x := a.x
-		if err := x.in.Context().Err(); err != nil {
-			return nil, ended(x.in.Context())
+		if err := x.in.Context().Err(); errors.Is(err, context.Canceled) {
+			return nil, context.Cause(x.in.Context())
 		}
 		if a.bound == nil {
 			return next(a)
@@ -85,7 +85,7 @@ func deadlineLayer(next handler) handler {
 				end = own
 			}
 		}
-		if !end.IsZero() && !now.Before(end) {
+		if !end.IsZero() && !now.Before(end) && x.svc.late.Late() {
 			return nil, deadline.ErrCall
 		}
 		x.limits.end = end

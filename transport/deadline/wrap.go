@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/tullemesh/tulle/internal/eob"
@@ -25,10 +26,39 @@ type Config struct {
 	// Propagate sends the time that is left in Header. Default: false, as the
 	// wrapper cannot know whether the other side is yours.
 	Propagate bool
+
+	// Dark counts calls whose time is up (Stats), and sends them all the same.
+	// The limits themselves stay in force.
+	Dark bool
 }
 
 // A Limiter applies a Config. It is safe for concurrent use.
-type Limiter struct{ cfg Config }
+type Limiter struct {
+	cfg Config
+
+	refused, dark atomic.Uint64
+}
+
+// Stats counts calls that came when their time was up.
+type Stats struct {
+	// Refused were not sent. Dark were sent all the same, as Config.Dark says.
+	Refused uint64 `json:"refused"`
+	Dark    uint64 `json:"dark"`
+}
+
+// Stats reads the counters.
+func (l *Limiter) Stats() Stats { return Stats{Refused: l.refused.Load(), Dark: l.dark.Load()} }
+
+// Late takes in a call whose time is up when it comes, and says whether it is to
+// be refused.
+func (l *Limiter) Late() bool {
+	if l.cfg.Dark {
+		l.dark.Add(1)
+		return false
+	}
+	l.refused.Add(1)
+	return true
+}
 
 // New returns the Limiter for cfg, or an error that names the field and value.
 func New(cfg Config) (*Limiter, error) {
@@ -51,11 +81,12 @@ func (l *Limiter) Wrap(base http.RoundTripper) http.RoundTripper {
 	if base == nil {
 		base = http.DefaultTransport
 	}
-	return &wrapper{cfg: l.cfg, base: base}
+	return &wrapper{l: l, cfg: l.cfg, base: base}
 }
 
 // wrapper is the layer alone.
 type wrapper struct {
+	l    *Limiter
 	cfg  Config
 	base http.RoundTripper
 }
@@ -70,7 +101,7 @@ func (w *wrapper) CloseIdleConnections() {
 // RoundTrip implements http.RoundTripper.
 func (w *wrapper) RoundTrip(req *http.Request) (*http.Response, error) {
 	ctx, now := req.Context(), time.Now()
-	if has, ok := ctx.Deadline(); ok && !has.After(now) {
+	if has, ok := ctx.Deadline(); ok && !has.After(now) && w.l.Late() {
 		closeBody(req)
 		return nil, ErrCall
 	}
