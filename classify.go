@@ -28,6 +28,9 @@ const (
 	// HadConnection: the request was given a connection, so bytes of it may
 	// have left.
 	HadConnection
+	// Unprocessed: the sender proved that nobody processed the request, though
+	// it had connections.
+	Unprocessed
 )
 
 // HTTPFacts are what is known of one HTTP attempt when it has ended: the
@@ -85,6 +88,7 @@ func ClassifyHTTP(f HTTPFacts) Outcome {
 		o.Class = Answered
 	default:
 		o.Class = classOfError(&f)
+		o.Down = o.Class == Unsent && f.Reach != Unprocessed && !isRefusedStream(f.Err)
 	}
 	return o
 }
@@ -144,7 +148,7 @@ func classOfError(f *HTTPFacts) Class {
 		return Truncated
 	case isTLS(f):
 		return Insecure
-	case f.Reach == DialFailed || isDial(f.Err) || isRefusedStream(f.Err):
+	case f.Reach == Unprocessed || f.Reach == DialFailed || isDial(f.Err) || isRefusedStream(f.Err):
 		return Unsent
 	case f.Reach == NoConnection:
 		return classOfNoConnection(f.Err)
@@ -184,7 +188,9 @@ func isExpired(f *HTTPFacts) bool {
 	if f.Reach == DialFailed || f.Reach == NoConnection || isDial(f.Err) {
 		return false
 	}
-	return errors.Is(f.Err, context.DeadlineExceeded) || errors.Is(f.Err, os.ErrDeadlineExceeded)
+	var ne net.Error
+	return errors.Is(f.Err, context.DeadlineExceeded) || errors.Is(f.Err, os.ErrDeadlineExceeded) ||
+		errors.As(f.Err, &ne) && ne.Timeout()
 }
 
 // isDial says that the error is one of connecting, to the endpoint or to a proxy

@@ -154,6 +154,9 @@ type Outcome struct {
 	// Class decides what the layers do. The other fields are facts.
 	Class Class
 
+	// Down says that no connection to the endpoint could be had.
+	Down bool
+
 	// Hinted says that the server named a time, RetryAfter, before which it
 	// does not want the call again. The time may be 0.
 	Hinted     bool

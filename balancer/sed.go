@@ -23,6 +23,7 @@ const (
 	sedChoices      = 32               // candidates of a pick
 	sedTie          = 1 - 1e-3         // costs that differ by less are equal
 	sedRefresh      = 50 * time.Millisecond
+	sedInstant      = time.Millisecond // times that are closer are the same: memory fades by 1/10,000 of it
 	sedFloor        = time.Microsecond // of an estimate, so that queues order endpoints without samples
 	sedThrottle     = time.Second      // how long a plea for less without a time is honoured
 

@@ -124,7 +124,7 @@ func slide(number, sum, x float64, limit float64) (float64, float64) {
 // decay brings both windows to now. Callers hold mu.
 func (n *sedNode) decay(now time.Duration) {
 	last := time.Duration(n.decayed.Load())
-	if now <= last {
+	if now-last < sedInstant {
 		return
 	}
 	d := math.Exp(-float64(now-last) / float64(sedTau))
@@ -142,7 +142,7 @@ func (n *sedNode) estimate(now time.Duration) (expected, success float64) {
 	mean, spread := n.pool.mean()
 	w, s := unpack(n.latency.Load())
 	u, v := unpack(n.verdicts.Load())
-	if idle := now - time.Duration(n.decayed.Load()); idle > 0 && w+u > 0 {
+	if idle := now - time.Duration(n.decayed.Load()); idle >= sedInstant && w+u > 0 {
 		d := math.Exp(-float64(idle) / float64(sedTau))
 		w, s, u, v = w*d, s*d, u*d, v*d
 	}

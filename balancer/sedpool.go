@@ -52,7 +52,7 @@ func (p *sedPool) sample(seconds float64, now time.Duration) {
 		return
 	}
 	defer p.mu.Unlock()
-	if now > p.decayed {
+	if now-p.decayed >= sedInstant {
 		d := math.Exp(-float64(now-p.decayed) / float64(sedTau))
 		p.number, p.sum, p.squares = p.number*d, p.sum*d, p.squares*d
 		p.decayed = now

@@ -29,6 +29,7 @@ type Outlier struct {
 	mu     sync.Mutex
 	rule   outlierRule   // guarded by mu: what ReadyToTrip looks at, and what it decided
 	trips  int           // guarded by mu: ejections of late
+	deaths int           // guarded by mu: failed connects in a row
 	failed time.Duration // guarded by mu: when it last failed
 }
 
@@ -212,11 +213,12 @@ func (o *Outlier) tripsLocked(now time.Duration, cfg *OutlierConfig) int {
 	return o.trips
 }
 
-// Die takes in that the endpoint could not be connected to. It is left out for
-// a short time that does not grow, as such an endpoint may be back any moment,
-// and a connection that is refused costs little. It reports whether the state
-// changed.
-func (o *Outlier) Die(now time.Duration, cfg *OutlierConfig) bool {
+// Die takes in that the endpoint could not be connected to, which took so long.
+// It is left out for a short time, as such an endpoint may be back any moment. A
+// connect that is refused at once costs little, so that time begins with 10 ms
+// there and doubles up to OutlierConfig.Unsent: a server that restarts is missed
+// for about as long as it is away. It reports whether the state changed.
+func (o *Outlier) Die(now, took time.Duration, cfg *OutlierConfig) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.failed = now
@@ -224,9 +226,24 @@ func (o *Outlier) Die(now time.Duration, cfg *OutlierConfig) bool {
 	if state == OutlierEjected || state == OutlierProbing {
 		return false
 	}
-	o.setLocked(OutlierDead, now+cfg.Unsent)
+	o.dieLocked(now, took, cfg)
 	return state != OutlierDead
 }
+
+// dieLocked leaves the endpoint out until it may be connected to again.
+func (o *Outlier) dieLocked(now, took time.Duration, cfg *OutlierConfig) {
+	pause := cfg.Unsent
+	if took < quickDeath {
+		pause = min(pause, firstDeath<<min(o.deaths, 20))
+	}
+	o.deaths++
+	o.setLocked(OutlierDead, now+pause)
+}
+
+const (
+	quickDeath = 50 * time.Millisecond // a connect that fails sooner was refused
+	firstDeath = 10 * time.Millisecond
+)
 
 // Probe takes the lease on the one attempt that tries the endpoint, if its time
 // is over. The lease ends by Settle; when it is lost it expires after
@@ -251,8 +268,8 @@ func (o *Outlier) Probe(now time.Duration, cfg *OutlierConfig) bool {
 
 // Settle ends a probe. Success brings the endpoint back; failure ejects it
 // again, for longer; with neither, the next attempt tries. Died says that the
-// probe could not connect. It reports whether the endpoint came back.
-func (o *Outlier) Settle(v tulle.Verdict, died bool, now time.Duration, cfg *OutlierConfig) bool {
+// probe could not connect, which took so long. It reports whether the endpoint came back.
+func (o *Outlier) Settle(v tulle.Verdict, died bool, took, now time.Duration, cfg *OutlierConfig) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if state, _ := o.State(); state != OutlierProbing {
@@ -263,7 +280,7 @@ func (o *Outlier) Settle(v tulle.Verdict, died bool, now time.Duration, cfg *Out
 		o.reviveLocked(now)
 		return true
 	case died && o.trips == 0:
-		o.setLocked(OutlierDead, now+cfg.Unsent)
+		o.dieLocked(now, took, cfg)
 	case v == tulle.Failure:
 		o.failProbeLocked(now, cfg)
 	default:
@@ -276,6 +293,7 @@ func (o *Outlier) Settle(v tulle.Verdict, died bool, now time.Duration, cfg *Out
 func (o *Outlier) reviveLocked(now time.Duration) {
 	o.breaker.Store(nil)
 	o.revived.Store(max(1, int64(now)))
+	o.deaths = 0
 	o.setLocked(OutlierHealthy, 0)
 }
 

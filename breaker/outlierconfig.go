@@ -40,8 +40,9 @@ type OutlierConfig struct {
 	// and 300 s. Range: 100 ms to 24 h.
 	Base, Max time.Duration
 
-	// Unsent is how long an endpoint is left out that could not be connected
-	// to. Default (0): 1 s. Range: 10 ms to 1 min.
+	// Unsent is how long an endpoint is left out at most that could not be
+	// connected to; one that refuses at once is tried again sooner at first.
+	// Default (0): 1 s. Range: 10 ms to 1 min.
 	Unsent time.Duration
 
 	// ProbeTimeout is the lease of the attempt that tries an ejected endpoint.

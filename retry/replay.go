@@ -31,6 +31,9 @@ func (p *Replay) Start(req *http.Request, limit int) {
 	}
 }
 
+// Kept says that what is read of a body without GetBody is kept.
+func (p *Replay) Kept() bool { return p.shared != nil && p.shared.limit > 0 }
+
 // Spent says that there is no body for another attempt.
 func (p *Replay) Spent() bool { return p.shared != nil && p.shared.spent() }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"net/url"
 	"runtime"
 	"testing"
 	"time"
@@ -134,6 +135,25 @@ func bytesPerRun(f func()) int64 {
 	return least
 }
 
+// copier is the least that a RoundTripper can do which may not change its
+// caller's request: one object with a copy of the request and of its URL.
+type copier struct{ base http.RoundTripper }
+
+func (c copier) RoundTrip(req *http.Request) (*http.Response, error) {
+	o := new(struct {
+		req http.Request
+		url url.URL
+	})
+	o.req = *req.WithContext(req.Context())
+	o.url = *req.URL
+	o.req.URL = &o.url
+	resp, err := c.base.RoundTrip(&o.req)
+	if resp != nil {
+		resp.Request = req
+	}
+	return resp, err
+}
+
 func BenchmarkStub(b *testing.B) {
 	buf := make([]byte, 64)
 	req, _ := http.NewRequest(http.MethodGet, "http://svc/", nil)
@@ -146,6 +166,7 @@ func BenchmarkStub(b *testing.B) {
 		})
 	}
 	run("bare", stub{body: []byte("hello")})
+	run("copy", copier{stub{body: []byte("hello")}})
 	for _, n := range []int{10, 1000, 10000} {
 		run(fmt.Sprintf("endpoints=%d", n), overStub(b, n, transport.Policy{}))
 	}

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net/http"
@@ -55,10 +56,12 @@ type attempt struct {
 // extra is what an attempt needs for senders that ask for a client trace, and
 // for callers whose context can end. Both make it when they first need it.
 type extra struct {
-	traced atomic.Bool  // the sender asked for the client trace
-	conns  atomic.Int32 // connections that it then reported for the request
-	trace  atomic.Pointer[httptrace.ClientTrace]
-	stop   atomic.Pointer[func() bool] // takes back the watch on the caller's context
+	traced  atomic.Bool  // the sender asked for the client trace
+	conns   atomic.Int32 // connections that it then reported for the request
+	moved   atomic.Bool  // the request is better off elsewhere
+	rewound atomic.Int32 // how often the sender asked for the body again
+	trace   atomic.Pointer[httptrace.ClientTrace]
+	stop    atomic.Pointer[func() bool] // takes back the watch on the caller's context
 }
 
 // limits are what only a call with a deadline needs.
@@ -139,6 +142,9 @@ func (a *attempt) prepare(now time.Time) error {
 	}
 	a.req = *x.in.WithContext((*attemptContext)(a))
 	a.req.Body = body
+	if body != nil && body != http.NoBody && (x.replay.Kept() || a.req.GetBody != nil && x.svc.maybeHTTP2(x.in)) {
+		a.req.GetBody = a.rewind
+	}
 	a.url = *x.in.URL
 	a.req.URL = &a.url
 	if a.req.Host == "" {
@@ -255,7 +261,10 @@ func (a *attempt) classify(resp *http.Response, err error, inBody bool, now time
 // Request.Cancel, as http.Client.Timeout does in its own way, cancels or has run
 // out of time.
 func (a *attempt) ended() error {
-	err := (*attemptContext)(a).Err()
+	err := a.parent().Err()
+	if a.bound != nil {
+		err = a.bound.Err()
+	}
 	if err == nil {
 		select {
 		//lint:ignore SA1019 who still sets it may expect that it works
@@ -277,6 +286,8 @@ const timerSlack = 5 * time.Millisecond
 func (a *attempt) reach(err error) tulle.Reach {
 	e := a.extra.Load()
 	switch {
+	case e != nil && e.moved.Load():
+		return tulle.Unprocessed
 	case e != nil && e.conns.Load() > 0:
 		return tulle.HadConnection
 	case isDialError(err):
@@ -365,10 +376,18 @@ func (c *attemptContext) Deadline() (time.Time, bool) {
 }
 
 // Done implements context.Context.
-func (c *attemptContext) Done() <-chan struct{} { return (*attempt)(c).parent().Done() }
+func (c *attemptContext) Done() <-chan struct{} {
+	if e := c.extra.Load(); e != nil && e.moved.Load() {
+		return ready
+	}
+	return (*attempt)(c).parent().Done()
+}
 
 // Err implements context.Context.
 func (c *attemptContext) Err() error {
+	if e := c.extra.Load(); e != nil && e.moved.Load() {
+		return errMoved
+	}
 	if c.bound != nil {
 		return c.bound.Err()
 	}
@@ -386,7 +405,7 @@ func (c *attemptContext) Value(key any) any {
 	if t := e.trace.Load(); t != nil {
 		return t
 	}
-	t := &httptrace.ClientTrace{GotConn: e.gotConn}
+	t := &httptrace.ClientTrace{GotConn: a.gotConn}
 	if parent := a.parent(); parent.Value(key) != nil {
 		t = httptrace.ContextClientTrace(httptrace.WithClientTrace(parent, t))
 	}
@@ -404,8 +423,52 @@ func (a *attempt) more() *extra {
 }
 
 // gotConn counts the connections that the sender took. More than one means that
-// it repeated the request by itself.
-func (e *extra) gotConn(httptrace.GotConnInfo) { e.conns.Add(1) }
+// it repeated the request by itself, which it does when nothing was processed.
+// Over HTTP/2 net/http goes on with that for a minute, to the same endpoint, with
+// growing pauses or with none; at some point the request moves on instead. It has
+// not been written to this connection yet, and the context tells net/http not to.
+func (a *attempt) gotConn(i httptrace.GotConnInfo) {
+	e := a.more()
+	n := e.conns.Add(1)
+	if n < 3 {
+		return
+	}
+	secure, ok := i.Conn.(interface{ ConnectionState() tls.ConnectionState })
+	h2 := a.x.svc.h2c() || ok && secure.ConnectionState().NegotiatedProtocol == "h2"
+	if h2 && (n > mostConns || a.x.svc.cluster.Now()-a.lease.Start() > restless) {
+		e.moved.Store(true)
+	}
+}
+
+// How long net/http may repeat by itself: two repeats, or as many as are made
+// without a pause.
+const (
+	mostConns = 8
+	restless  = 500 * time.Millisecond
+)
+
+// errMoved ends an attempt that net/http would repeat on and on.
+var errMoved = errors.New("transport: the endpoint does not take the request")
+
+// ready is a channel that is closed.
+var ready = func() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
+// rewind is the GetBody of an attempt. The sender asks for the body again only
+// when nothing was processed, or when the call may be repeated anyway. A body
+// that we keep moves on then, and others when the sender has asked often.
+func (a *attempt) rewind() (io.ReadCloser, error) {
+	e := a.more()
+	asked := e.rewound.Add(1)
+	if a.x.in.GetBody == nil || asked > mostConns || asked > 1 && a.x.svc.cluster.Now()-a.lease.Start() > restless {
+		e.moved.Store(true)
+		return nil, errMoved
+	}
+	return a.x.in.GetBody()
+}
 
 // traceKey is the key under which net/http looks for a client trace. It is not
 // exported; a context that listens finds out.

@@ -113,6 +113,12 @@ func (s *service) engine(retrier *retry.Retrier) cluster.Config {
 	}
 }
 
+// h2c says that the service speaks HTTP/2 over cleartext.
+func (s *service) h2c() bool { return s.from.Protocol == H2C }
+
+// maybeHTTP2 says that an attempt may be sent over HTTP/2.
+func (s *service) maybeHTTP2(in *http.Request) bool { return s.h2c() || in.URL.Scheme == "https" }
+
 // inherit takes over what lives longer than a Config from the service that s
 // replaces. Nobody uses s yet; old is in use. It returns what old no longer
 // needs. Nothing here can fail: everything was checked before.

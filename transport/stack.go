@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tullemesh/tulle"
+	"github.com/tullemesh/tulle/internal/cluster"
 	"github.com/tullemesh/tulle/transport/deadline"
 )
 
@@ -147,7 +148,12 @@ func pickLayer(next handler) handler {
 		c := x.svc.cluster
 		x.call.Begin()
 		if err := c.Begin(&a.lease, &x.call, c.Now()); err != nil {
-			x.call.Report(tulle.Outcome{Class: tulle.Ignored, Err: err})
+			o := tulle.Outcome{Class: tulle.Ignored, Err: err}
+			if errors.Is(err, cluster.ErrAllDown) && c.Restarting() {
+				// After a pause one may be back. There is nowhere to go at once.
+				o.Class, x.call.Pool = tulle.Unsent, nil
+			}
+			x.call.Report(o)
 			return nil, err
 		}
 		x.endpoint = a.lease.Endpoint()

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"cmp"
+	"context"
 	"net/http"
 	"slices"
 	"sync"
@@ -23,7 +24,7 @@ func (tb *table) pass(req *http.Request) (*http.Response, error) {
 	limit := max(0, options.timeout(tb.cfg.Defaults.Timeout))
 	if has, ok := req.Context().Deadline(); ok && !has.After(time.Now()) {
 		closeBody(req)
-		return nil, deadline.ErrCall
+		return nil, context.DeadlineExceeded // as the Base would have it
 	}
 	if limit == 0 {
 		return tb.plain.RoundTrip(req)

@@ -27,6 +27,7 @@ const (
 	dialTimeout      = 2 * time.Second // one lost SYN is sent again after 1 s
 	keepAlive        = 15 * time.Second
 	handshakeTimeout = 5 * time.Second
+	expectTimeout    = time.Second
 	pingAfter        = 15 * time.Second
 	pingTimeout      = 15 * time.Second
 )
@@ -269,9 +270,11 @@ func tuned() *http.Transport {
 		DialContext:         d.DialContext,
 		ForceAttemptHTTP2:   true,
 		TLSHandshakeTimeout: handshakeTimeout,
-		MaxIdleConnsPerHost: idlePerEndpoint,
-		IdleConnTimeout:     idleTimeout,
-		HTTP2:               &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
+
+		ExpectContinueTimeout: expectTimeout,
+		MaxIdleConnsPerHost:   idlePerEndpoint,
+		IdleConnTimeout:       idleTimeout,
+		HTTP2:                 &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
 	}
 }
 

@@ -88,6 +88,10 @@ func (c *Cluster) pick(v *View, call *tulle.Call, now time.Duration) int {
 	if len(call.Tried) > 0 || v.tiers != nil {
 		c.narrow(v, &q, call)
 	}
+	if len(call.Tried) > 0 && q.Among == nil && covers(q.Avoid, v.everybody()) {
+		// Rather one that is left out than one that this call has tried.
+		q.Avoid = c.tried(v, call)
+	}
 	i := v.picker.Pick(q)
 	if i < 0 || i >= len(v.states) {
 		return -1
@@ -102,14 +106,11 @@ func (c *Cluster) pick(v *View, call *tulle.Call, now time.Duration) int {
 // group that has others, and strictly off those that are barred.
 func (c *Cluster) narrow(v *View, q *balancer.Query, call *tulle.Call) {
 	if len(call.Tried) > 0 {
-		avoid := balancer.NewSet(len(v.members))
-		copy(avoid, q.Avoid)
-		q.Avoid = avoid
-		for _, addr := range call.Tried {
-			if i := c.indexOf(v, addr); i >= 0 {
-				q.Avoid.Add(i)
-			}
+		avoid := c.tried(v, call)
+		for w := range q.Avoid {
+			avoid[w] |= q.Avoid[w]
 		}
+		q.Avoid = avoid
 	}
 	limited := q.Among
 	if limited == nil {
@@ -130,12 +131,29 @@ func (c *Cluster) narrow(v *View, q *balancer.Query, call *tulle.Call) {
 	}
 }
 
-// unbarred are the endpoints that the call may still use.
-func (c *Cluster) unbarred(v *View, call *tulle.Call) balancer.Set {
+// tried are the endpoints that the call has tried.
+func (c *Cluster) tried(v *View, call *tulle.Call) balancer.Set {
+	s := balancer.NewSet(len(v.members))
+	for _, addr := range call.Tried {
+		if i := c.indexOf(v, addr); i >= 0 {
+			s.Add(i)
+		}
+	}
+	return s
+}
+
+// everybody is the set of all endpoints.
+func (v *View) everybody() balancer.Set {
 	s := balancer.NewSet(len(v.members))
 	for i := range v.members {
 		s.Add(i)
 	}
+	return s
+}
+
+// unbarred are the endpoints that the call may still use.
+func (c *Cluster) unbarred(v *View, call *tulle.Call) balancer.Set {
+	s := v.everybody()
 	for k, addr := range call.Tried {
 		if i := c.indexOf(v, addr); i >= 0 && call.Barred(k) {
 			s.Remove(i)
@@ -203,7 +221,7 @@ func (a *Attempt) Answer(call *tulle.Call, o tulle.Outcome, now time.Duration) {
 	case tulle.Insecure:
 		call.Bar(a.Endpoint().Addr)
 	}
-	if o.Class == tulle.Unsent {
+	if o.Down {
 		a.view.cluster.down(o.Err)
 	}
 	call.Report(o)
@@ -259,7 +277,7 @@ func (a *Attempt) judge(o tulle.Outcome, verdict tulle.Verdict, now time.Duratio
 		service = tulle.Neither // that it fails was known, and says nothing of the service
 	}
 	a.view.cluster.settle(a.pass, service)
-	a.examine(o.Class, verdict, now)
+	a.examine(o, verdict, now)
 }
 
 // maxThrottle bounds how long an endpoint's share is lowered at its own wish.

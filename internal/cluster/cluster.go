@@ -46,6 +46,7 @@ type Cluster struct {
 	pool  poolStats
 
 	ejections atomic.Uint64         // how often an endpoint was left out
+	downSince atomic.Int64          // since when all endpoints are left out, 0 while they are not
 	lastDown  atomic.Pointer[error] // why an endpoint could not be connected to
 
 	// refresh holds a hint for discovery that the set may be out of date.
@@ -173,8 +174,10 @@ func (c *Cluster) Refusing() bool {
 	return b != nil && b.State() == breaker.Open
 }
 
-// GoodLeft says that some endpoint still serves: at least 5 outcomes of late, and
-// at least 80 % of them successes. A breaker does not open then.
+// GoodLeft says that some endpoint still serves: of its outcomes of late, at least
+// 80 % of 5 or more are successes, or all of 2 to 4. Those that fail at once get
+// their outcomes first, and must not speak for the ones that work. A breaker does
+// not open then.
 func (c *Cluster) GoodLeft() bool {
 	v := c.view.Load()
 	if v == nil {
@@ -183,7 +186,8 @@ func (c *Cluster) GoodLeft() bool {
 	now := c.Now()
 	for _, s := range v.states {
 		w := s.window.read(now)
-		if n := w.successes + w.failures; n >= goodOutcomes && w.successes >= goodSuccess*n {
+		n := w.successes + w.failures
+		if n >= goodOutcomes && w.successes >= goodSuccess*n || n >= fewOutcomes && w.failures == 0 {
 			return true
 		}
 	}
@@ -194,6 +198,7 @@ func (c *Cluster) GoodLeft() bool {
 const (
 	goodOutcomes = 5
 	goodSuccess  = 0.8
+	fewOutcomes  = 2
 )
 
 // Age is the time for which discovery has been failing, 0 while its latest report

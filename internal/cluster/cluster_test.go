@@ -57,7 +57,7 @@ func attempt(tb testing.TB, c *cluster.Cluster, call *tulle.Call, d time.Duratio
 	if err := c.Begin(&a, call, now); err != nil {
 		tb.Fatalf("Begin: %v", err)
 	}
-	o := tulle.Outcome{Class: class, Elapsed: d}
+	o := tulle.Outcome{Class: class, Elapsed: d, Down: class == tulle.Unsent}
 	a.Answer(call, o, now+d)
 	if !a.End(o, now+d) {
 		tb.Error("End: the lease had ended before")

@@ -98,26 +98,25 @@ func median(x []float64) float64 {
 }
 
 // examine takes the outcome of an attempt to the endpoint's health.
-func (a *Attempt) examine(class tulle.Class, verdict tulle.Verdict, now time.Duration) {
+func (a *Attempt) examine(o tulle.Outcome, verdict tulle.Verdict, now time.Duration) {
 	c, s := a.view.cluster, a.state()
 	cfg := &c.cfg.Load().Ejection
 	if cfg.Off {
 		return
 	}
-	died := class == tulle.Unsent
 	changed := false
 	switch {
 	case a.probing():
 		// Here the class counts, whoever is to blame: a probe that is given
 		// back is taken by the next call at once.
-		verdict = class.Endpoint()
-		if class == tulle.Throttled {
+		verdict = o.Class.Endpoint()
+		if o.Class == tulle.Throttled {
 			verdict = tulle.Success // it is there, and says so
 		}
-		s.outlier.Settle(verdict, died, now, cfg)
+		s.outlier.Settle(verdict, o.Down, now-a.start, now, cfg)
 		changed = true
-	case died:
-		changed = len(a.view.members) > 1 && s.outlier.Die(now, cfg)
+	case o.Down:
+		changed = len(a.view.members) > 1 && s.outlier.Die(now, now-a.start, cfg)
 	default:
 		changed = s.outlier.Record(verdict, now, cfg, a)
 	}
@@ -178,12 +177,26 @@ func (c *Cluster) markLocked(v *View, i int) {
 	} else {
 		s.since = 0
 	}
+	if v.left(&next) > 0 {
+		c.downSince.Store(0)
+	} else {
+		c.downSince.CompareAndSwap(0, max(1, int64(c.Now())))
+	}
 	if next.ejected+next.dead == 0 {
 		v.out.Store(nil)
 		return
 	}
 	v.out.Store(&next)
 }
+
+// Restarting says that all endpoints have been down for only so long as servers
+// take to restart, so that a call may well wait a little.
+func (c *Cluster) Restarting() bool {
+	since := c.downSince.Load()
+	return since != 0 && c.Now()-time.Duration(since) < restartTime
+}
+
+const restartTime = 500 * time.Millisecond
 
 // probe finds an endpoint that is left out and whose time is over, and takes the
 // lease on trying it. It returns -1 if there is none. Ejected endpoints are

@@ -50,7 +50,7 @@ func (w *world) run(d time.Duration) []int {
 			w.t.Fatal(err)
 		}
 		got[i]++
-		o := tulle.Outcome{Class: w.classes[i], Elapsed: time.Millisecond}
+		o := tulle.Outcome{Class: w.classes[i], Elapsed: time.Millisecond, Down: w.classes[i] == tulle.Unsent}
 		a.Answer(call, o, now)
 		a.End(o, now)
 		time.Sleep(10 * time.Millisecond)

@@ -1,0 +1,38 @@
+#!/bin/sh
+# Installs what the tests of this module run against, from Debian's or Ubuntu's
+# own packages. Call it before "go test ./..." on a machine that may be changed,
+# such as one of CI. Without it those tests skip and say so.
+set -eu
+
+packages="nginx"
+binaries="nginx"
+
+# dns/: Knot with its tool for updates, and dnsmasq without its service.
+packages="$packages knot knot-dnsutils dnsmasq-base"
+binaries="$binaries knotd knotc knsupdate dnsmasq"
+
+missing=""
+for b in $binaries; do
+	PATH="$PATH:/usr/sbin" command -v "$b" >/dev/null || missing="$missing $b"
+done
+if [ -z "$missing" ]; then
+	echo "tools.sh: nothing to install"
+	exit 0
+fi
+
+sudo=""
+if [ "$(id -u)" -ne 0 ]; then
+	sudo="sudo"
+fi
+# A package's service must not start: the tests start their own, on the
+# loopback interface.
+export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
+$sudo apt-get update -q
+$sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -q -y --no-install-recommends $packages
+
+for b in $binaries; do
+	PATH="$PATH:/usr/sbin" command -v "$b" >/dev/null || {
+		echo "tools.sh: $b is still missing" >&2
+		exit 1
+	}
+done
