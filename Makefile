@@ -77,6 +77,12 @@ nethttp: ## run net/http's own tests against tulle
 rig: ## run the rigs: tulle against real peers
 	cd internal/rig && $(GO) test -race ./...
 
+# Not part of ci: it takes SOAKTIME and half as much again.
+SOAKTIME ?= 10m
+.PHONY: soak
+soak: ## churn, faults and updates under load for SOAKTIME (10m), with the race detector
+	TULLE_SOAK=$(SOAKTIME) $(GO) test -race -timeout=60m -v -run=Soak ./transport
+
 .PHONY: cover
 cover: ## statement coverage, in cover.out
 	$(GO) test -short -coverpkg=./... -coverprofile=cover.out ./...

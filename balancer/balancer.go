@@ -88,6 +88,10 @@ type Judgement struct {
 	// Throttled says that the endpoint asked for less traffic until Until.
 	Throttled bool
 	Until     time.Duration
+
+	// Back says that the endpoint had been left out and has just proved that it
+	// works: the failures that were counted no longer hold.
+	Back bool
 }
 
 // A Query is what a pick depends on. It is passed by value, as a pointer

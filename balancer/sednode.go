@@ -96,6 +96,12 @@ func (n *sedNode) Judge(now time.Duration, v Judgement) {
 	if v.Throttled {
 		n.throttle(now, v.Until)
 	}
+	if v.Back {
+		n.mu.Lock()
+		n.verdicts.Store(0)
+		n.mu.Unlock()
+		n.refresh(now)
+	}
 	if v.Verdict == tulle.Neither {
 		return
 	}

@@ -104,7 +104,7 @@ func (a *Attempt) examine(o tulle.Outcome, verdict tulle.Verdict, now time.Durat
 	if cfg.Off {
 		return
 	}
-	changed := false
+	changed, back := false, false
 	switch {
 	case a.probing():
 		// Here the class counts, whoever is to blame: a probe that is given
@@ -113,12 +113,16 @@ func (a *Attempt) examine(o tulle.Outcome, verdict tulle.Verdict, now time.Durat
 		if o.Class == tulle.Throttled {
 			verdict = tulle.Success // it is there, and says so
 		}
-		s.outlier.Settle(verdict, o.Down, now-a.start, now, cfg)
+		back = s.outlier.Settle(verdict, o.Down, now-a.start, now, cfg)
 		changed = true
 	case o.Down:
 		changed = len(a.view.members) > 1 && s.outlier.Die(now, now-a.start, cfg)
 	default:
 		changed = s.outlier.Record(verdict, now, cfg, a)
+		back = changed && verdict == tulle.Success
+	}
+	if back {
+		a.node().Judge(now, balancer.Judgement{Back: true})
 	}
 	if changed {
 		c.publishHealth(s)
