@@ -204,6 +204,11 @@ func (a *attempt) settle(resp *http.Response, err error) (*http.Response, error)
 		_ = resp.Body.Close() // the attempt is over; its error says why
 		resp, err = nil, deadline.ErrAttempt
 	}
+	if e := a.extra.Load(); e != nil {
+		if n := e.conns.Load(); n > 1 {
+			x.svc.cluster.Silent(int(n - 1))
+		}
+	}
 	now := x.svc.cluster.Now()
 	o := a.classify(resp, err, false, now)
 	a.lease.Answer(&x.call, o, now)

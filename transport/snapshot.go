@@ -42,6 +42,10 @@ type ServiceSnapshot struct {
 	Retry    retry.Stats    `json:"retry"`
 	Deadline deadline.Stats `json:"deadline"`
 
+	// TransparentRetries counts repeats that net/http made by itself, to the same
+	// endpoint, as nothing had been processed.
+	TransparentRetries uint64 `json:"transparent_retries"`
+
 	// Ejections is how often an endpoint was left out of picks since the
 	// start.
 	Ejections uint64 `json:"ejections"`
@@ -107,15 +111,16 @@ func (s *service) snapshot() ServiceSnapshot {
 	status := s.cluster.Status()
 	b := s.breaker.Stats()
 	snap := ServiceSnapshot{
-		Name:         s.name,
-		DiscoveryAge: status.Age,
-		Mean:         status.Mean,
-		Median:       status.Median,
-		RetryBudget:  status.Budget,
-		Ejections:    status.Ejections,
-		Limit:        s.limiter.Stats(),
-		Retry:        s.cluster.Retrier().Stats(),
-		Deadline:     s.late.Stats(),
+		Name:               s.name,
+		DiscoveryAge:       status.Age,
+		Mean:               status.Mean,
+		Median:             status.Median,
+		RetryBudget:        status.Budget,
+		Ejections:          status.Ejections,
+		TransparentRetries: status.Silent,
+		Limit:              s.limiter.Stats(),
+		Retry:              s.cluster.Retrier().Stats(),
+		Deadline:           s.late.Stats(),
 
 		Breaker: b.State.String(), BreakerOpened: b.Opened, BreakerRejected: b.Rejected,
 		Endpoints: make([]EndpointSnapshot, len(status.Endpoints)),

@@ -45,6 +45,7 @@ type Cluster struct {
 	view  atomic.Pointer[View]
 	pool  poolStats
 
+	silent    atomic.Uint64         // repeats that the sender made by itself
 	ejections atomic.Uint64         // how often an endpoint was left out
 	downSince atomic.Int64          // since when all endpoints are left out, 0 while they are not
 	lastDown  atomic.Pointer[error] // why an endpoint could not be connected to
@@ -167,6 +168,10 @@ func (c *Cluster) askAgain() {
 	default: // a hint is waiting already
 	}
 }
+
+// Silent counts repeats that the sender made by itself, when nothing had been
+// processed.
+func (c *Cluster) Silent(n int) { c.silent.Add(uint64(n)) }
 
 // Refusing says that the breaker would refuse an attempt now.
 func (c *Cluster) Refusing() bool {

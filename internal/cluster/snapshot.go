@@ -30,6 +30,7 @@ type Status struct {
 	Median    time.Duration
 	Budget    float64 // repeats that could be made now
 	Ejections uint64  // how often an endpoint was left out
+	Silent    uint64  // repeats that senders made by themselves
 }
 
 // Status reads the present state. The parts are read one after the other while
@@ -44,6 +45,7 @@ func (c *Cluster) Status() Status {
 		Median:    recent.quantile(0.5),
 		Budget:    c.cfg.Load().Retrier.Budget().Balance(now),
 		Ejections: c.ejections.Load(),
+		Silent:    c.silent.Load(),
 	}
 	v := c.view.Load()
 	if v == nil {
