@@ -17,7 +17,7 @@ import (
 	"github.com/tullemesh/tulle"
 )
 
-var update = flag.Bool("update", false, "rewrite testdata/outcomes.golden")
+var update = flag.Bool("update", false, "rewrite docs/outcomes.golden")
 
 // A fact is one line of the golden file.
 type fact struct {
@@ -31,10 +31,10 @@ type section struct {
 	facts []fact
 }
 
-// TestOutcomesGolden holds what each fact comes to in testdata/outcomes.golden,
+// TestOutcomesGolden holds what each fact comes to in docs/outcomes.golden,
 // which is reviewed against the outcome table of the design.
 func TestOutcomesGolden(t *testing.T) {
-	const name = "testdata/outcomes.golden"
+	const name = "docs/outcomes.golden"
 	var b strings.Builder
 	b.WriteString("# What happened: class | latency sample | success window, ejector | service breaker | repeats\n" +
 		"# Rewritten by go test . -run TestOutcomesGolden -update\n")

@@ -29,25 +29,20 @@ func (t *Ticket) Cancel() { t.end(tulle.Neither) }
 
 // end gives the verdict to the Breaker, once.
 func (t *Ticket) end(v tulle.Verdict) {
-	switch {
-	case t.b == nil || t.spent.Swap(true):
-	case t.Trial():
-		t.b.endTrial(t.id>>2, v)
-	case v != tulle.Neither:
-		t.b.count(t.id, v)
+	if t.b != nil && !t.spent.Swap(true) {
+		t.b.Settle(Permit(t.id), v)
 	}
 }
 
 // Trial says that the call decides whether the Breaker closes. It should go where
 // it is most likely to succeed.
-func (t *Ticket) Trial() bool { return stateOf(t.id) == HalfOpen }
+func (t *Ticket) Trial() bool { return Permit(t.id).Trial() }
 
 // Answered says that the call's response has begun, and well. A trial that then
 // outlives its lease counts as a success: a stream may last for hours. Done is
 // still to be called at the end.
 func (t *Ticket) Answered() {
-	if t.Trial() {
-		t.b.answered(t.id >> 2)
-		t.b.changes.flush()
+	if t.b != nil {
+		t.b.Answer(Permit(t.id))
 	}
 }
