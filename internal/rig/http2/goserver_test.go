@@ -175,7 +175,9 @@ func TestFewStreams(t *testing.T) {
 				if n := dials.Load(); n <= endpoints {
 					t.Errorf("got %d connections: the limit was not felt", n)
 				}
-				v := verdict{ledger: ledger, streamMayFail: true, slowest: slow}
+				// net/http gives no proof for a connection that ends while it is
+				// set up, so a POST may fail there; it must not be executed twice.
+				v := verdict{ledger: ledger, postMayFail: true, streamMayFail: true, slowest: slow}
 				v.judge(t, list)
 			})
 		})

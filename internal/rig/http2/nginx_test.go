@@ -188,7 +188,9 @@ func TestNginx(t *testing.T) {
 				if got := dials.Load(); got < c.dials {
 					t.Errorf("got %d connections, want %d: nginx did not do what it was set to do", got, c.dials)
 				}
-				v := verdict{ledger: ledger, streamMayFail: true, slowest: slow}
+				// net/http gives no proof for a connection that ends while it is
+				// set up, so a POST may fail there; it must not be executed twice.
+				v := verdict{ledger: ledger, postMayFail: true, streamMayFail: true, slowest: slow}
 				v.judge(t, list)
 			})
 		})
