@@ -116,10 +116,13 @@ func (o *Outlier) Record(v tulle.Verdict, now time.Duration, cfg *OutlierConfig,
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	state, _ := o.State()
+	state, until := o.State()
 	if v == tulle.Success {
-		if state == OutlierDead {
-			o.reviveLocked(now) // picked because nothing else was left, and it works
+		if state == OutlierDead || state == OutlierEjected && now >= until {
+			// It was kept in use, as nothing else was left or in the dark, and
+			// it works. Before its time is over an answer may be one to an
+			// attempt of before.
+			o.reviveLocked(now)
 			return true
 		}
 		o.successLocked(now, cfg)

@@ -2,8 +2,8 @@
 //
 // Most programs want this package alone: New with the services that they call,
 // and the Transport in their http.Client. A call then goes through the layers
-// in a fixed order, which stack.go gives with the reasons: its deadline, the
-// wait for endpoints, the retry, the pick, the wire.
+// in a fixed order, which stack.go gives with the reasons: its deadline, the rate
+// limit, the wait for endpoints, the retry, the pick, the wire.
 //
 // Differences from http.DefaultTransport, for hosts that are services:
 //

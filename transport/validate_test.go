@@ -11,9 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tullemesh/tulle/breaker"
 	"github.com/tullemesh/tulle/discovery"
 	"github.com/tullemesh/tulle/retry"
 	"github.com/tullemesh/tulle/transport"
+	"github.com/tullemesh/tulle/transport/limit"
 )
 
 // with is a Config of one service.
@@ -49,6 +51,10 @@ func TestBadInput(t *testing.T) {
 		{"attempts", policy(transport.Policy{Retry: &retry.Config{Attempts: 11}}), []string{"Retry", "Attempts", "11"}},
 		{"back-off", policy(transport.Policy{Retry: &retry.Config{MinBackoff: time.Second, MaxBackoff: time.Millisecond}}), []string{"MinBackoff", "1s", "1ms"}},
 		{"budget", policy(transport.Policy{Retry: &retry.Config{Budget: retry.BudgetConfig{Ratio: 2}}}), []string{"Budget.Ratio", "2"}},
+		{"ejection", policy(transport.Policy{Ejection: &breaker.OutlierConfig{Base: time.Hour, Max: time.Minute}}), []string{"Ejection", "Base", "1h0m0s", "1m0s"}},
+		{"ejection window", policy(transport.Policy{Ejection: &breaker.OutlierConfig{Window: time.Hour}}), []string{"Ejection", "Window", "1h0m0s", "30s"}},
+		{"breaker", policy(transport.Policy{Breaker: &breaker.Config{FailureShare: 2}}), []string{"Breaker", "FailureShare", "2"}},
+		{"limit", policy(transport.Policy{Limit: &limit.Config{Rate: -1}}), []string{"Limit", "Rate", "-1"}},
 		{"host with scheme", with("svc", transport.Service{Resolver: one, Host: "http://x"}), []string{"Host", `"http://x"`}},
 		{"server name with port", with("svc", transport.Service{Resolver: one, TLSServerName: "x:443"}), []string{"TLSServerName", `"x:443"`}},
 		{"h2c with TLS", with("svc", transport.Service{Resolver: one, Protocol: transport.H2C, TLS: new(tls.Config)}), []string{"Protocol", "H2C", "TLS"}},
