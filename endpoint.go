@@ -40,6 +40,10 @@ type Endpoint struct {
 	// Negative values are refused.
 	Priority int `json:"priority,omitempty"`
 
+	// GRPCPort is the port for gRPC where it is another one than that of Addr,
+	// or 0. To the library both are one instance.
+	GRPCPort uint16 `json:"grpc_port,omitempty"`
+
 	// Labels are facts of the instance, such as its version. The library
 	// carries them and gives them no meaning of its own.
 	Labels map[string]string `json:"labels,omitempty"`
@@ -60,7 +64,7 @@ func (e *Endpoint) Share() float64 {
 // Equal reports whether both endpoints say the same.
 func (e *Endpoint) Equal(o *Endpoint) bool {
 	return e.Addr == o.Addr && e.Name == o.Name && e.Zone == o.Zone &&
-		e.Share() == o.Share() && e.Priority == o.Priority && maps.Equal(e.Labels, o.Labels)
+		e.Share() == o.Share() && e.Priority == o.Priority && e.GRPCPort == o.GRPCPort && maps.Equal(e.Labels, o.Labels)
 }
 
 // Validate returns an error that names the first field that cannot be used and

@@ -157,12 +157,16 @@ type Outcome struct {
 	// Down says that no connection to the endpoint could be had.
 	Down bool
 
+	// Final says that the server does not want the call to be repeated at all
+	// (a negative grpc-retry-pushback-ms).
+	Final bool
+
 	// Hinted says that the server named a time, RetryAfter, before which it
 	// does not want the call again. The time may be 0.
 	Hinted     bool
 	RetryAfter time.Duration
 
-	// Status is the HTTP status, or 0 when no headers came.
+	// Status is the HTTP status or the gRPC code, or 0 when no answer came.
 	Status int
 
 	// Elapsed is the time from the pick to the headers or to the error.

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/tullemesh/tulle/internal/setting"
 )
 
 // Config says when a Breaker opens and for how long. The zero Config is the
@@ -73,7 +75,7 @@ const (
 func (c Config) Validate() error {
 	var errs []error
 	bad := func(field string, value any, want string) {
-		errs = append(errs, fmt.Errorf("breaker: %s %v: want %s", field, value, want))
+		errs = append(errs, &setting.Error{Package: "breaker", Field: field, Value: value, Want: want})
 	}
 	span := func(field string, value, least time.Duration) {
 		if value != 0 && (value < least || value > time.Hour) {

@@ -2,6 +2,7 @@ package breaker
 
 import (
 	"errors"
+	"math/bits"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -341,5 +342,9 @@ func (c *OutlierConfig) length(trips int) time.Duration {
 	if most <= 0 || most > c.Max {
 		most = c.Max
 	}
-	return most/2 + rand.N(most/2+1)
+	if c.Rand == nil {
+		return most/2 + rand.N(most/2+1)
+	}
+	jitter, _ := bits.Mul64(c.Rand(), uint64(most/2+1))
+	return most/2 + time.Duration(jitter)
 }

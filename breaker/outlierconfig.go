@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/tullemesh/tulle/internal/setting"
 )
 
 // OutlierConfig says when an endpoint is ejected from the pool, and when it is
@@ -52,6 +54,10 @@ type OutlierConfig struct {
 	// Ramp is the time in which an endpoint that came back gets from a tenth
 	// of its traffic to all of it. Default (0): 10 s. Negative: none.
 	Ramp time.Duration
+
+	// Rand returns uniform random bits, for the jitter; for simulations and
+	// tests. Default (nil): math/rand/v2. It must be safe for concurrent use.
+	Rand func() uint64
 }
 
 // Validate returns an error that names every field that cannot be used and its
@@ -60,7 +66,7 @@ func (c OutlierConfig) Validate() error {
 	var errs []error
 	within := func(field string, ok bool, value any, want string) {
 		if !ok {
-			errs = append(errs, fmt.Errorf("breaker: %s %v: want %s", field, value, want))
+			errs = append(errs, &setting.Error{Package: "breaker", Field: field, Value: value, Want: want})
 		}
 	}
 	d := c.WithDefaults()

@@ -53,7 +53,7 @@ type File struct {
 	// called for an empty file.
 	//
 	// Default (nil): a JSON array whose items are endpoints with the keys of
-	// tulle.Endpoint ("addr", "name", "zone", "weight", "priority", "labels"),
+	// tulle.Endpoint ("addr", "name", "zone", "weight", "priority", "grpc_port", "labels"),
 	// or just strings "host:port", also mixed. Unknown and repeated keys are
 	// errors that name the key and its line and column.
 	Decode func([]byte) ([]tulle.Endpoint, error)

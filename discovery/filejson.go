@@ -73,7 +73,7 @@ func (d *jsonDecoder) item() (e tulle.Endpoint, err error) {
 
 // object reads the keys of an endpoint up to the closing brace.
 func (d *jsonDecoder) object(e *tulle.Endpoint) error {
-	seen := make(map[any]bool, 6)
+	seen := make(map[any]bool, 7)
 	for d.dec.More() {
 		at := d.next()
 		token, err := d.dec.Token()
@@ -82,7 +82,7 @@ func (d *jsonDecoder) object(e *tulle.Endpoint) error {
 		}
 		field := jsonField(e, token)
 		if field == nil {
-			return fmt.Errorf("unknown key %q (%s): want addr, name, zone, weight, priority or labels", token, d.place(at))
+			return fmt.Errorf("unknown key %q (%s): want addr, name, zone, weight, priority, grpc_port or labels", token, d.place(at))
 		}
 		if seen[token] {
 			return fmt.Errorf("key %q stands twice (%s)", token, d.place(at))
@@ -110,6 +110,8 @@ func jsonField(e *tulle.Endpoint, key any) any {
 		return &e.Weight
 	case "priority":
 		return &e.Priority
+	case "grpc_port":
+		return &e.GRPCPort
 	case "labels":
 		return &e.Labels
 	}

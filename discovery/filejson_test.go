@@ -33,8 +33,8 @@ func TestDecodeJSON(t *testing.T) {
 		{" [\n]\t", nil},
 		{`["a:80", "b"]`, eps("a:80", "b")},
 		{`[{"addr":"a:80"}]`, eps("a:80")},
-		{`["a:80",{"addr":"b:80","name":"n","zone":"z","weight":0.5,"priority":2,"labels":{"k":"v"}}]`, []tulle.Endpoint{
-			{Addr: "a:80"}, {Addr: "b:80", Name: "n", Zone: "z", Weight: 0.5, Priority: 2, Labels: map[string]string{"k": "v"}},
+		{`["a:80",{"addr":"b:80","name":"n","zone":"z","weight":0.5,"priority":2,"grpc_port":81,"labels":{"k":"v"}}]`, []tulle.Endpoint{
+			{Addr: "a:80"}, {Addr: "b:80", Name: "n", Zone: "z", Weight: 0.5, Priority: 2, GRPCPort: 81, Labels: map[string]string{"k": "v"}},
 		}},
 		{`[{"zone":"z","addr":"\u0061:80","labels":{}}]`, []tulle.Endpoint{{Addr: "a:80", Zone: "z"}}},
 	} {

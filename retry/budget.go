@@ -2,11 +2,12 @@ package retry
 
 import (
 	"errors"
-	"fmt"
 	"math"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/tullemesh/tulle/internal/setting"
 )
 
 // BudgetConfig limits the repeats of all calls of a destination together, so
@@ -26,10 +27,10 @@ type BudgetConfig struct {
 func (c BudgetConfig) validate() error {
 	var errs []error
 	if c.Ratio > 1 || math.IsNaN(c.Ratio) {
-		errs = append(errs, fmt.Errorf("retry: Budget.Ratio %v: want at most 1", c.Ratio))
+		errs = append(errs, &setting.Error{Package: "retry", Field: "Budget.Ratio", Value: c.Ratio, Want: "at most 1"})
 	}
 	if c.PerSecond > 1000 || math.IsNaN(c.PerSecond) {
-		errs = append(errs, fmt.Errorf("retry: Budget.PerSecond %v: want at most 1000", c.PerSecond))
+		errs = append(errs, &setting.Error{Package: "retry", Field: "Budget.PerSecond", Value: c.PerSecond, Want: "at most 1000"})
 	}
 	return errors.Join(errs...)
 }

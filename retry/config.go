@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tullemesh/tulle"
+	"github.com/tullemesh/tulle/internal/setting"
 )
 
 // Config says when calls are repeated. The zero Config is the default policy.
@@ -31,7 +32,8 @@ type Config struct {
 	MaxRetryAfter time.Duration
 
 	// Idempotent names methods that may be sent twice, such as "PUT" and
-	// "DELETE", besides GET, HEAD, OPTIONS and TRACE.
+	// "DELETE", besides GET, HEAD, OPTIONS and TRACE; for gRPC by their full
+	// names, "/users.Users/Get", or "/users.Users/*".
 	Idempotent []string
 
 	// Replay is the most bytes of a request body without GetBody that are kept
@@ -51,6 +53,10 @@ type Config struct {
 
 	// Budget limits the repeats of all calls together.
 	Budget BudgetConfig
+
+	// Rand returns uniform random bits, for the pauses; for simulations and
+	// tests. Default (nil): math/rand/v2. It must be safe for concurrent use.
+	Rand func() uint64
 }
 
 // maxReplay is the limit of Config.Replay, that of Linkerd's replay buffer.
@@ -69,7 +75,7 @@ const (
 func (c Config) Validate() error {
 	var errs []error
 	bad := func(field string, value any, want string) {
-		errs = append(errs, fmt.Errorf("retry: %s %v: want %s", field, value, want))
+		errs = append(errs, &setting.Error{Package: "retry", Field: field, Value: value, Want: want})
 	}
 	if c.Attempts < 0 || c.Attempts > 10 {
 		bad("Attempts", c.Attempts, "1 to 10, or 0 for the default")
@@ -87,11 +93,20 @@ func (c Config) Validate() error {
 		bad("Replay", c.Replay, fmt.Sprintf("0 to %d", maxReplay))
 	}
 	for _, m := range c.Idempotent {
-		if m == "" || strings.ContainsFunc(m, notInToken) {
-			bad("Idempotent", fmt.Sprintf("%q", m), "an HTTP method")
+		if !isMethod(m) {
+			bad("Idempotent", fmt.Sprintf("%q", m), "an HTTP method, or /service/method of gRPC")
 		}
 	}
 	return errors.Join(append(errs, c.Budget.validate())...)
+}
+
+// isMethod knows a method of HTTP, and the full name of one of gRPC.
+func isMethod(m string) bool {
+	if full, ok := strings.CutPrefix(m, "/"); ok {
+		service, method, ok := strings.Cut(full, "/")
+		return ok && service != "" && method != "" && !strings.ContainsFunc(service+method, notInToken)
+	}
+	return m != "" && !strings.ContainsFunc(m, notInToken)
 }
 
 // notInToken tells what cannot stand in a method (RFC 9110, 5.6.2).

@@ -47,7 +47,7 @@ func ExampleNew_invalid() {
 	fmt.Println(err)
 	// Output:
 	// retry: Attempts 50: want 1 to 10, or 0 for the default
-	// retry: Idempotent "DELETE ALL": want an HTTP method
+	// retry: Idempotent "DELETE ALL": want an HTTP method, or /service/method of gRPC
 }
 
 // A Condition decides in place of the outcome table. This one has a 500 treated

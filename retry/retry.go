@@ -1,12 +1,15 @@
 package retry
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"math/bits"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -61,7 +64,13 @@ const unknownPause = time.Second
 // A Retrier decides on repeats for one destination and owns its budget. It is
 // safe for concurrent use.
 type Retrier struct {
-	cfg    Config
+	cfg Config
+	*ledger
+}
+
+// ledger is what outlives a Config: the budget, what was counted, and the clock
+// that both go by.
+type ledger struct {
 	budget *Budget
 	start  time.Time    // the base of the times of all that Wrap returns, as they share the rest
 	blind  atomic.Int64 // when a timeout was last repeated on too little knowledge
@@ -100,24 +109,45 @@ func New(cfg Config) (*Retrier, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Retrier{cfg: cfg, budget: budget, start: time.Now()}
+	r := &Retrier{cfg: cfg, ledger: &ledger{budget: budget, start: time.Now()}}
 	r.blind.Store(-int64(unknownPause))
 	return r, nil
 }
 
 // Adopt takes over the budget of another Retrier, with what was deposited and
-// withdrawn, under the limits of r. It is called before r is used.
+// withdrawn, under the limits of r, and its counts. It is called before r is used.
 func (r *Retrier) Adopt(other *Retrier) {
 	// The limits were checked when r was made, so this cannot fail.
 	_ = other.budget.Reconfigure(r.cfg.Budget)
-	// The counts go with the clock that they were made by.
-	r.budget, r.start = other.budget, other.start
-	r.blind.Store(other.blind.Load())
-	s := other.Stats()
-	r.repeats.Store(s.Repeats)
-	r.moves.Store(s.Moves)
-	r.denied.Store(s.Denied)
-	r.dark.Store(s.Dark)
+	r.ledger = other.ledger
+}
+
+// An Override replaces parts of a Config for some of the calls. What is zero stays
+// as it is; ranges are those of Config.
+type Override struct {
+	Attempts               int
+	MinBackoff, MaxBackoff time.Duration
+	Condition              func(call *tulle.Call) tulle.Repetition
+}
+
+// With is a Retrier for some of the calls of r, which shares budget and counts
+// with it.
+func (r *Retrier) With(o Override) *Retrier {
+	cfg := r.cfg
+	if o.Attempts > 0 {
+		cfg.Attempts = o.Attempts
+	}
+	if o.MinBackoff > 0 {
+		cfg.MinBackoff = o.MinBackoff
+	}
+	if o.MaxBackoff > 0 {
+		cfg.MaxBackoff = o.MaxBackoff
+	}
+	cfg.MaxBackoff = max(cfg.MaxBackoff, cfg.MinBackoff)
+	if o.Condition != nil {
+		cfg.Condition = o.Condition
+	}
+	return &Retrier{cfg: cfg, ledger: r.ledger}
 }
 
 // Budget is what the repeats are paid from. Hedges draw on it too.
@@ -137,6 +167,18 @@ func (r *Retrier) Safe(req *http.Request) bool {
 		return true
 	}
 	return slices.Contains(r.cfg.Idempotent, req.Method)
+}
+
+// SafeRPC says whether Config.Idempotent names the gRPC method, such as
+// "/users.Users/Get", or all methods of its service, "/users.Users/*".
+func (r *Retrier) SafeRPC(method string) bool {
+	if len(r.cfg.Idempotent) == 0 {
+		return false
+	}
+	service := method[:strings.LastIndexByte(method, '/')+1]
+	return slices.ContainsFunc(r.cfg.Idempotent, func(m string) bool {
+		return m == method || m == service+"*" && m[0] == '/'
+	})
 }
 
 // Wants says whether Next could want to repeat the call after call.Last. It is
@@ -185,7 +227,7 @@ func (r *Retrier) Next(call *tulle.Call, now, left time.Duration) (Plan, bool) {
 
 // plan decides.
 func (r *Retrier) plan(call *tulle.Call, now, left time.Duration) (Plan, bool) {
-	if call.Spent {
+	if call.Spent || call.Last.Final {
 		return Plan{}, false
 	}
 	p := Plan{}
@@ -279,7 +321,11 @@ func (r *Retrier) backoff(n int) time.Duration {
 	if steps := time.Duration(1)<<max(n, 1) - 1; r.cfg.MinBackoff <= most/steps {
 		most = r.cfg.MinBackoff * steps
 	}
-	return rand.N(most)
+	if r.cfg.Rand == nil {
+		return rand.N(most)
+	}
+	pause, _ := bits.Mul64(r.cfg.Rand(), uint64(most))
+	return time.Duration(pause)
 }
 
 // Abandon gives back what a Plan holds whose attempt is not made.
@@ -289,5 +335,45 @@ func (r *Retrier) Abandon(p Plan) { r.budget.Refund(p.token) }
 func (p *Plan) Take(call *tulle.Call) {
 	if p.moved {
 		call.Moves++
+	}
+}
+
+// Again decides as Next does, waits and takes the Plan: it reports whether the
+// next attempt is to be made now. It is the loop for calls that are not HTTP.
+// Deadline is the end of the call, the zero Time without one; open, if it is not
+// nil, is asked before the wait and after it, whether an attempt would be let
+// through.
+func (r *Retrier) Again(ctx context.Context, call *tulle.Call, clock Clock, deadline time.Time, open func() bool) bool {
+	left := Unlimited
+	if !deadline.IsZero() {
+		left = time.Until(deadline)
+	}
+	if !r.Wants(call) || ctx.Err() != nil {
+		return false
+	}
+	plan, ok := r.Next(call, clock(), left)
+	if !ok {
+		return false
+	}
+	if open != nil && !open() || !sleep(ctx, plan.Wait) || open != nil && !open() {
+		r.Abandon(plan)
+		return false
+	}
+	plan.Take(call)
+	return true
+}
+
+// sleep waits for d, and reports false if ctx ends first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }

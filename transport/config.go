@@ -127,6 +127,10 @@ type Service struct {
 	// called on the path of the call and must be safe for concurrent use.
 	Classify func(tulle.HTTPFacts) tulle.Outcome
 
+	// ClassifyGRPC is Classify for calls over gRPC; the rest it leaves to
+	// tulle.ClassifyGRPC.
+	ClassifyGRPC func(tulle.GRPCFacts) tulle.Outcome
+
 	// Policy overrides Config.Defaults, field by field.
 	Policy Policy
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/tullemesh/tulle"
 	"github.com/tullemesh/tulle/internal/cluster"
+	"github.com/tullemesh/tulle/internal/destination"
 	"github.com/tullemesh/tulle/internal/eob"
 	"github.com/tullemesh/tulle/retry"
 	"github.com/tullemesh/tulle/transport/deadline"
@@ -29,8 +30,8 @@ type exchange struct {
 	first attempt
 
 	svc      *service
-	in       *http.Request // the caller's, never changed
-	options  *callOptions  // or nil
+	in       *http.Request        // the caller's, never changed
+	options  *destination.Options // or nil
 	endpoint *tulle.Endpoint
 	limits   *limits // nil without a deadline
 	call     tulle.Call
@@ -77,7 +78,7 @@ type bounded struct {
 }
 
 // newExchange begins a call to svc.
-func newExchange(svc *service, in *http.Request, options *callOptions) *exchange {
+func newExchange(svc *service, in *http.Request, options *destination.Options) *exchange {
 	var x *exchange
 	if svc.bounds(in, options) {
 		b := new(bounded)
@@ -89,9 +90,9 @@ func newExchange(svc *service, in *http.Request, options *callOptions) *exchange
 	x.first.x = x
 	x.svc, x.in, x.options = svc, in, options
 	x.open.Store(1)
-	retrier := svc.cluster.Retrier()
-	x.call.Safe = options.idempotent() || retrier.Safe(in)
-	x.call.UnsentOnly = options.noRetry() || once(in)
+	retrier := svc.Engine.Retrier()
+	x.call.Safe = options.Vouched() || retrier.Safe(in)
+	x.call.UnsentOnly = options.OnlyUnsent() || once(in)
 	x.replay.Start(in, retrier.Replay())
 	return x
 }
@@ -112,7 +113,7 @@ func (x *exchange) Attempt() (*http.Response, error) {
 }
 
 // Open implements retry.Gate: an open breaker lets no attempt through.
-func (x *exchange) Open() bool { return !x.svc.cluster.Refusing() }
+func (x *exchange) Open() bool { return !x.svc.Engine.Refusing() }
 
 // deadline is when the call must be over; zero: never.
 func (x *exchange) deadline() time.Time {
@@ -125,7 +126,7 @@ func (x *exchange) deadline() time.Time {
 // done takes away one of the things that keep the call running.
 func (x *exchange) done() {
 	if x.open.Add(-1) == 0 {
-		x.svc.t.exit()
+		x.svc.Gate.Exit()
 	}
 }
 
@@ -148,12 +149,12 @@ func (a *attempt) prepare(now time.Time) error {
 	a.url = *x.in.URL
 	a.req.URL = &a.url
 	if a.req.Host == "" {
-		a.req.Host = x.svc.host
+		a.req.Host = x.svc.Host
 	}
 	if a.req.Host == "" {
 		a.req.Host = a.url.Host
 	}
-	if !x.svc.external {
+	if !x.svc.External {
 		a.announce(now)
 	}
 	return nil
@@ -163,7 +164,7 @@ func (a *attempt) prepare(now time.Time) error {
 func (a *attempt) start(now time.Time) {
 	x := a.x
 	var limit time.Time
-	if d := x.svc.attemptTimeout; d > 0 {
+	if d := x.svc.AttemptTimeout; d > 0 {
 		limit = now.Add(d)
 	}
 	a.bound.Start(x.in.Context(), a, now, x.limits.end, limit)
@@ -178,9 +179,6 @@ func (a *attempt) parent() context.Context {
 	return a.x.in.Context()
 }
 
-// attemptHeader tells the server the number of the attempt, from the second on.
-const attemptHeader = "Tulle-Attempt"
-
 // announce tells the server how long is left, and that this is a repeat.
 func (a *attempt) announce(now time.Time) {
 	if a.bound != nil {
@@ -191,7 +189,7 @@ func (a *attempt) announce(now time.Time) {
 		if h == nil {
 			h = make(http.Header, 1)
 		}
-		h.Set(attemptHeader, strconv.Itoa(int(n)))
+		h.Set(destination.AttemptHeader, strconv.Itoa(int(n)))
 		a.req.Header = h
 	}
 }
@@ -206,10 +204,10 @@ func (a *attempt) settle(resp *http.Response, err error) (*http.Response, error)
 	}
 	if e := a.extra.Load(); e != nil {
 		if n := e.conns.Load(); n > 1 {
-			x.svc.cluster.Silent(int(n - 1))
+			x.svc.Engine.Silent(int(n - 1))
 		}
 	}
-	now := x.svc.cluster.Now()
+	now := x.svc.Engine.Now()
 	o := a.classify(resp, err, false, now)
 	a.lease.Answer(&x.call, o, now)
 	x.call.Spent = x.replay.Spent()
@@ -257,7 +255,7 @@ func (a *attempt) classify(resp *http.Response, err error, inBody bool, now time
 		f.AttemptTimeout = a.bound != nil && errors.Is(a.bound.Fired(), deadline.ErrAttempt)
 		f.RequestBody = a.x.replay.Failed()
 		f.Reach = a.reach(err)
-		f.Mean = a.x.svc.cluster.Mean(now)
+		f.Mean = a.x.svc.Engine.Mean(now)
 	}
 	return a.x.svc.classify(f)
 }
@@ -315,7 +313,7 @@ func (a *attempt) why(err error) error {
 
 // BodyEnded implements eob.Owner.
 func (a *attempt) BodyEnded(err error) error {
-	now := a.x.svc.cluster.Now()
+	now := a.x.svc.Engine.Now()
 	o := tulle.Outcome{Class: tulle.Answered}
 	if err != nil && err != io.EOF {
 		o = a.classify(nil, err, true, now)
@@ -328,7 +326,7 @@ func (a *attempt) BodyEnded(err error) error {
 // abandoned ends the attempt when the caller's context ends before the body
 // does, as a caller may then forget the body without a Close.
 func (a *attempt) abandoned() {
-	a.finish(tulle.Outcome{Class: tulle.Ignored}, a.x.svc.cluster.Now())
+	a.finish(tulle.Outcome{Class: tulle.Ignored}, a.x.svc.Engine.Now())
 }
 
 // Expired implements deadline.Owner. Before headers the lease does not end by it;
@@ -337,7 +335,7 @@ func (a *attempt) Expired() { a.abandoned() }
 
 // drop ends an attempt of which nothing will be known.
 func (a *attempt) drop() {
-	o, now := tulle.Outcome{Class: tulle.Ignored}, a.x.svc.cluster.Now()
+	o, now := tulle.Outcome{Class: tulle.Ignored}, a.x.svc.Engine.Now()
 	a.lease.Answer(&a.x.call, o, now)
 	a.finish(o, now)
 }
@@ -440,7 +438,7 @@ func (a *attempt) gotConn(i httptrace.GotConnInfo) {
 	}
 	secure, ok := i.Conn.(interface{ ConnectionState() tls.ConnectionState })
 	h2 := a.x.svc.h2c() || ok && secure.ConnectionState().NegotiatedProtocol == "h2"
-	if h2 && (n > mostConns || a.x.svc.cluster.Now()-a.lease.Start() > restless) {
+	if h2 && (n > mostConns || a.x.svc.Engine.Now()-a.lease.Start() > restless) {
 		e.moved.Store(true)
 	}
 }
@@ -468,7 +466,7 @@ var ready = func() <-chan struct{} {
 func (a *attempt) rewind() (io.ReadCloser, error) {
 	e := a.more()
 	asked := e.rewound.Add(1)
-	if a.x.in.GetBody == nil || asked > mostConns || asked > 1 && a.x.svc.cluster.Now()-a.lease.Start() > restless {
+	if a.x.in.GetBody == nil || asked > mostConns || asked > 1 && a.x.svc.Engine.Now()-a.lease.Start() > restless {
 		e.moved.Store(true)
 		return nil, errMoved
 	}

@@ -3,6 +3,8 @@ package transport
 import (
 	"net/url"
 	"testing"
+
+	"github.com/tullemesh/tulle/internal/destination"
 )
 
 // Whatever stands in the host of a URL, looking its service up does no harm, and
@@ -13,7 +15,7 @@ func FuzzServiceHost(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, host string) {
 		canonical := canonicalHost(host)
-		tb := &table{services: map[string]*service{"users": {name: "users"}}}
+		tb := &table{services: map[string]*service{"users": {Destination: destination.Destination{Name: "users"}}}}
 		if s := tb.find(host); s != nil && canonicalHost(canonical) != "users" && len(canonical) < len("users") {
 			t.Errorf("%q was taken for users", host)
 		}

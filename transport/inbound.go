@@ -3,13 +3,13 @@ package transport
 import (
 	"context"
 	"errors"
-	"net"
 	"net/http"
 	"net/netip"
 	"strconv"
 	"time"
 
 	"github.com/tullemesh/tulle"
+	"github.com/tullemesh/tulle/internal/destination"
 	"github.com/tullemesh/tulle/transport/deadline"
 	"github.com/tullemesh/tulle/transport/limit"
 )
@@ -29,7 +29,8 @@ type InboundConfig struct {
 	// Dark runs requests whose time is up all the same.
 	Dark bool
 
-	// OnExpired is told of each request whose time was up before it ran. It
+	// OnExpired is told of each request whose time was up before it ran; of one
+	// over gRPC it knows the path, the address of the peer and the context. It
 	// must be safe for concurrent use. Default (nil): nobody is told.
 	OnExpired func(*http.Request)
 }
@@ -61,9 +62,9 @@ type inbound struct {
 // ServeHTTP implements http.Handler.
 func (h *inbound) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx := r.Context()
-	if h.trusts(r) {
-		if isRepeat(r.Header) {
-			ctx = WithCall(ctx, unsentOnly)
+	if destination.Trusted(h.cfg.Trusted, r.RemoteAddr) {
+		if destination.IsRepeat(r.Header.Get) {
+			ctx = WithCall(ctx, OnlyUnsent())
 		}
 		if d, err := deadline.Parse(r.Header.Get(deadline.Header)); err == nil {
 			var cancel context.CancelFunc
@@ -107,40 +108,5 @@ func (h *inbound) admit(ctx context.Context, w http.ResponseWriter, r *http.Requ
 		w.Header().Set("Retry-After", strconv.FormatInt(int64(seconds), 10))
 	}
 	http.Error(w, err.Error(), http.StatusTooManyRequests)
-	return false
-}
-
-// trusts says whether the request comes from a trusted peer.
-func (h *inbound) trusts(r *http.Request) bool {
-	if len(h.cfg.Trusted) == 0 {
-		return false
-	}
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return false
-	}
-	addr, err := netip.ParseAddr(host)
-	if err != nil {
-		return false
-	}
-	addr = addr.Unmap().WithZone("")
-	for _, p := range h.cfg.Trusted {
-		if p.Contains(addr) {
-			return true
-		}
-	}
-	return false
-}
-
-// isRepeat says that the request is not the first attempt of its call.
-func isRepeat(h http.Header) bool {
-	for _, f := range []struct {
-		name  string
-		first uint64 // value of a first attempt
-	}{{attemptHeader, 1}, {"X-Envoy-Attempt-Count", 1}, {"Grpc-Previous-Rpc-Attempts", 0}} {
-		if n, err := strconv.ParseUint(h.Get(f.name), 10, 31); err == nil && n > f.first {
-			return true
-		}
-	}
 	return false
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/tullemesh/tulle/breaker"
 	"github.com/tullemesh/tulle/discovery"
 	"github.com/tullemesh/tulle/internal/cluster"
+	"github.com/tullemesh/tulle/internal/destination"
 	"github.com/tullemesh/tulle/retry"
 	"github.com/tullemesh/tulle/transport/deadline"
 	"github.com/tullemesh/tulle/transport/limit"
@@ -20,21 +21,15 @@ import (
 // which takes over what lives longer: the engine with all that it knows, the
 // tokens of limit and budget, connections, and the watch of its source.
 type service struct {
-	t              *Transport
-	name           string
-	host           string // Host header, empty for that of the URL
-	external       bool
-	timeout        time.Duration
-	attemptTimeout time.Duration
-	late           *deadline.Limiter // decides on calls whose time is up
-	limiter        *limit.Limiter
-	limitKey       func(*http.Request) string
-	classify       func(tulle.HTTPFacts) tulle.Outcome
-	cluster        *cluster.Cluster
-	breaker        *breaker.Breaker
-	wire           wire
-	call, attempt  handler
-	used           atomic.Int64 // when it was last called, for services of unknown hosts
+	destination.Destination
+
+	t             *Transport
+	limitKey      func(*http.Request) string
+	classify      func(tulle.HTTPFacts) tulle.Outcome
+	breaker       *breaker.Breaker
+	wire          wire
+	call, attempt handler
+	used          atomic.Int64 // when it was last called, for services of unknown hosts
 
 	from     Service // what it was made of, Policy with all defaults
 	base     http.RoundTripper
@@ -63,23 +58,32 @@ func (t *Transport) newService(cfg *Config, key string, from Service) (*service,
 		return nil, err
 	}
 	s := &service{
-		t:              t,
-		name:           key,
-		host:           from.Host,
-		external:       from.External,
-		timeout:        from.Policy.Timeout,
-		attemptTimeout: from.Policy.AttemptTimeout,
-		late:           late,
-		limiter:        limiter,
-		limitKey:       from.Policy.Limit.Key,
-		classify:       from.Classify,
-		wire:           newWire(cfg.Base, &from, key),
-		from:           from,
-		base:           cfg.Base,
-		resolver:       resolver,
+		Destination: destination.Destination{
+			Name:           key,
+			Host:           from.Host,
+			External:       from.External,
+			Timeout:        from.Policy.Timeout,
+			AttemptTimeout: from.Policy.AttemptTimeout,
+			TLS:            from.TLS,
+			TLSServerName:  from.TLSServerName,
+			ClassifyGRPC:   from.ClassifyGRPC,
+			Late:           late,
+			Limiter:        limiter,
+			Gate:           t.gate,
+		},
+		t:        t,
+		limitKey: from.Policy.Limit.Key,
+		classify: from.Classify,
+		wire:     newWire(cfg.Base, &from, key),
+		from:     from,
+		base:     cfg.Base,
+		resolver: resolver,
 	}
 	if s.classify == nil {
 		s.classify = tulle.ClassifyHTTP
+	}
+	if s.ClassifyGRPC == nil {
+		s.ClassifyGRPC = tulle.ClassifyGRPC
 	}
 	s.call, s.attempt = assemble(stack())
 	return s, s.build()
@@ -95,11 +99,11 @@ func (s *service) build() error {
 	}
 	cfg := *policy.Breaker
 	inner := cfg.GoodLeft
-	cfg.GoodLeft = func() bool { return s.cluster.GoodLeft() || inner != nil && inner() }
+	cfg.GoodLeft = func() bool { return s.Engine.GoodLeft() || inner != nil && inner() }
 	if s.breaker, err = breaker.New(cfg); err != nil {
 		return err
 	}
-	s.cluster = cluster.New(s.engine(retrier))
+	s.Engine = cluster.New(s.engine(retrier))
 	return nil
 }
 
@@ -110,6 +114,7 @@ func (s *service) engine(retrier *retry.Retrier) cluster.Config {
 		Ejection: *s.from.Policy.Ejection,
 		Breaker:  s.breaker,
 		Retrier:  retrier,
+		Changed:  func() { s.t.followers.tell(s.Name) },
 	}
 }
 
@@ -125,23 +130,23 @@ func (s *service) maybeHTTP2(in *http.Request) bool { return s.h2c() || in.URL.S
 func (s *service) inherit(old *service) (leftover []func()) {
 	was, is := &old.from, &s.from
 	if was.Policy.DarkDeadlines == is.Policy.DarkDeadlines {
-		s.late = old.late
+		s.Late = old.Late
 	}
 	if same(was.Policy.Breaker, is.Policy.Breaker) {
 		s.breaker = old.breaker
 	}
-	if err := old.limiter.Update(*is.Policy.Limit); err == nil {
-		s.limiter = old.limiter
+	if err := old.Limiter.Update(*is.Policy.Limit); err == nil {
+		s.Limiter = old.Limiter
 	}
 	if sameWire(old, s) {
 		s.wire = old.wire
 	} else {
 		leftover = append(leftover, old.wire.close)
 	}
-	retrier := s.cluster.Retrier()
-	retrier.Adopt(old.cluster.Retrier())
-	s.cluster = old.cluster
-	s.cluster.Reconfigure(s.engine(retrier), !same(was.Policy.Balancer, is.Policy.Balancer))
+	retrier := s.Engine.Retrier()
+	retrier.Adopt(old.Engine.Retrier())
+	s.Engine = old.Engine
+	s.Engine.Reconfigure(s.engine(retrier), !same(was.Policy.Balancer, is.Policy.Balancer))
 	if was.Target == is.Target && same(was.Resolver, is.Resolver) && (is.Target == "" || same(old.resolver, s.resolver)) {
 		s.resolver, s.end = old.resolver, old.end
 	} else {
@@ -153,7 +158,7 @@ func (s *service) inherit(old *service) (leftover []func()) {
 // sameWire says that both services send in the same way.
 func sameWire(a, b *service) bool {
 	x, y := &a.from, &b.from
-	return a.name == b.name && same(a.base, b.base) && x.TLS == y.TLS && x.TLSServerName == y.TLSServerName &&
+	return a.Name == b.Name && same(a.base, b.base) && x.TLS == y.TLS && x.TLSServerName == y.TLSServerName &&
 		x.Host == y.Host && x.Protocol == y.Protocol
 }
 
@@ -182,7 +187,7 @@ func same(a, b any) bool {
 func (t *Transport) watch(s *service) {
 	ctx, end := context.WithCancel(t.watching)
 	s.end = end
-	engine, resolver := s.cluster, discovery.Keep(s.resolver)
+	engine, resolver := s.Engine, discovery.Keep(s.resolver)
 	t.watches.Go(func() {
 		defer end()
 		var drain *time.Timer

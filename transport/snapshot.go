@@ -87,6 +87,10 @@ type EndpointSnapshot struct {
 	// outcome.
 	Success float64 `json:"success"`
 
+	// Load is the latest report of the endpoint on itself (ORCA), where it sends
+	// such reports with its answers.
+	Load *tulle.Load `json:"load,omitempty"`
+
 	// Cost is what the balancer compares; lower is better. Expected is its
 	// estimate of the time to headers, in nanoseconds, and Chance that of
 	// success, -1 where the policy has none.
@@ -108,19 +112,19 @@ func (t *Transport) Snapshot() Snapshot {
 
 // snapshot reads one service.
 func (s *service) snapshot() ServiceSnapshot {
-	status := s.cluster.Status()
+	status := s.Engine.Status()
 	b := s.breaker.Stats()
 	snap := ServiceSnapshot{
-		Name:               s.name,
+		Name:               s.Name,
 		DiscoveryAge:       status.Age,
 		Mean:               status.Mean,
 		Median:             status.Median,
 		RetryBudget:        status.Budget,
 		Ejections:          status.Ejections,
 		TransparentRetries: status.Silent,
-		Limit:              s.limiter.Stats(),
-		Retry:              s.cluster.Retrier().Stats(),
-		Deadline:           s.late.Stats(),
+		Limit:              s.Limiter.Stats(),
+		Retry:              s.Engine.Retrier().Stats(),
+		Deadline:           s.Late.Stats(),
 
 		Breaker: b.State.String(), BreakerOpened: b.Opened, BreakerRejected: b.Rejected,
 		Endpoints: make([]EndpointSnapshot, len(status.Endpoints)),
@@ -138,6 +142,7 @@ func (s *service) snapshot() ServiceSnapshot {
 			Streaming: e.Streaming,
 			Latency:   e.Latency,
 			Success:   e.Success,
+			Load:      e.Load,
 			Cost:      e.Policy.Cost,
 			Expected:  e.Policy.Latency,
 			Chance:    e.Policy.Success,

@@ -8,7 +8,6 @@ import (
 
 	"github.com/tullemesh/tulle"
 	"github.com/tullemesh/tulle/internal/cluster"
-	"github.com/tullemesh/tulle/transport/deadline"
 )
 
 // A handler takes an attempt one step further on its way.
@@ -73,34 +72,19 @@ func assemble(layers []layer) (call, attempt handler) {
 func deadlineLayer(next handler) handler {
 	return func(a *attempt) (*http.Response, error) {
 		x := a.x
-		if err := x.in.Context().Err(); errors.Is(err, context.Canceled) {
-			return nil, context.Cause(x.in.Context())
-		}
 		if a.bound == nil {
+			if err := x.in.Context().Err(); errors.Is(err, context.Canceled) {
+				return nil, context.Cause(x.in.Context())
+			}
 			return next(a)
 		}
-		now := time.Now()
-		end, _ := x.in.Context().Deadline()
-		if d := x.options.timeout(x.svc.timeout); d > 0 {
-			if own := now.Add(d); end.IsZero() || own.Before(end) {
-				end = own
-			}
-		}
-		if !end.IsZero() && !now.Before(end) && x.svc.late.Late() {
-			return nil, deadline.ErrCall
+		end, err := x.svc.End(x.in.Context(), x.options, time.Now())
+		if err != nil {
+			return nil, err
 		}
 		x.limits.end = end
 		return next(a)
 	}
-}
-
-// ended is why a context has ended: an error of ours where time is up.
-func ended(ctx context.Context) error {
-	cause := context.Cause(ctx)
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) && !errors.Is(cause, deadline.ErrAttempt) {
-		return deadline.ErrCall
-	}
-	return cause
 }
 
 // limitLayer waits for the call's turn.
@@ -111,7 +95,7 @@ func limitLayer(next handler) handler {
 		if x.svc.limitKey != nil {
 			key = x.svc.limitKey(x.in)
 		}
-		if err := x.svc.limiter.Acquire(x.in.Context(), key, x.deadline()); err != nil {
+		if err := x.svc.Limiter.Acquire(x.in.Context(), key, x.deadline()); err != nil {
 			return nil, err
 		}
 		return next(a)
@@ -121,7 +105,7 @@ func limitLayer(next handler) handler {
 // discoverLayer waits for endpoints.
 func discoverLayer(next handler) handler {
 	return func(a *attempt) (*http.Response, error) {
-		if err := a.x.svc.cluster.Admit(a.x.in.Context(), a.x.deadline()); err != nil {
+		if err := a.x.svc.Engine.Admit(a.x.in.Context(), a.x.deadline()); err != nil {
 			return nil, err
 		}
 		return next(a)
@@ -133,11 +117,11 @@ func retryLayer(next handler) handler {
 	return func(a *attempt) (*http.Response, error) {
 		x := a.x
 		resp, err := next(a)
-		r := x.svc.cluster.Retrier()
+		r := x.svc.Engine.Retrier()
 		if !r.Wants(&x.call) {
 			return resp, err
 		}
-		return r.Continue(x.in.Context(), &x.call, x, x.svc.cluster.Now, x.deadline(), resp, err)
+		return r.Continue(x.in.Context(), &x.call, x, x.svc.Engine.Now, x.deadline(), resp, err)
 	}
 }
 
@@ -145,7 +129,7 @@ func retryLayer(next handler) handler {
 func pickLayer(next handler) handler {
 	return func(a *attempt) (*http.Response, error) {
 		x := a.x
-		c := x.svc.cluster
+		c := x.svc.Engine
 		x.call.Begin()
 		if err := c.Begin(&a.lease, &x.call, c.Now()); err != nil {
 			o := tulle.Outcome{Class: tulle.Ignored, Err: err}

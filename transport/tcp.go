@@ -11,7 +11,7 @@ import (
 
 	"github.com/tullemesh/tulle"
 	"github.com/tullemesh/tulle/internal/cluster"
-	"github.com/tullemesh/tulle/retry"
+	"github.com/tullemesh/tulle/internal/destination"
 	"github.com/tullemesh/tulle/transport/deadline"
 )
 
@@ -32,10 +32,10 @@ import (
 // An addr that is no service is connected to directly, unless Config.Unknown
 // says otherwise.
 func (t *Transport) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
-	if !t.enter() {
+	if !t.gate.Enter() {
 		return nil, ErrClosed
 	}
-	defer t.exit()
+	defer t.gate.Exit()
 	tb := t.table.Load()
 	dial := dialerOf(tb.cfg.Base)
 	svc, err := t.dialTarget(tb, network, addr)
@@ -52,7 +52,7 @@ func (t *Transport) DialContext(ctx context.Context, network, addr string) (net.
 	}
 	conn, err := d.run(ctx)
 	if err != nil {
-		e := &Error{Service: svc.name, Endpoint: d.endpoint, Attempts: int(d.call.Attempt), Err: err}
+		e := &Error{Service: svc.Name, Endpoint: d.endpoint, Attempts: int(d.call.Attempt), Err: err}
 		return nil, e
 	}
 	return conn, nil
@@ -101,16 +101,16 @@ type dialing struct {
 
 // run dials until it works or nothing is left to try.
 func (d *dialing) run(ctx context.Context) (net.Conn, error) {
-	if d.svc.timeout > 0 {
+	if d.svc.Timeout > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, d.svc.timeout, deadline.ErrCall)
+		ctx, cancel = context.WithTimeoutCause(ctx, d.svc.Timeout, deadline.ErrCall)
 		defer cancel()
 	}
 	end, _ := ctx.Deadline()
 	if ctx.Err() != nil {
-		return nil, ended(ctx)
+		return nil, destination.Ended(ctx)
 	}
-	c := d.svc.cluster
+	c := d.svc.Engine
 	if err := c.Admit(ctx, end); err != nil {
 		return nil, err
 	}
@@ -119,40 +119,18 @@ func (d *dialing) run(ctx context.Context) (net.Conn, error) {
 		if err == nil {
 			return conn, nil
 		}
-		left := retry.Unlimited
-		if !end.IsZero() {
-			left = time.Until(end)
-		}
-		plan, ok := c.Retrier().Next(&d.call, c.Now(), left)
-		if !ok {
+		if !c.Retrier().Again(ctx, &d.call, c.Now, end, nil) {
+			if ctx.Err() != nil {
+				return nil, destination.Ended(ctx)
+			}
 			return nil, err
 		}
-		if !pause(ctx, plan.Wait) {
-			c.Retrier().Abandon(plan)
-			return nil, ended(ctx)
-		}
-		plan.Take(&d.call)
-	}
-}
-
-// pause waits for d, and reports false if ctx ends first.
-func pause(ctx context.Context, d time.Duration) bool {
-	if d <= 0 {
-		return ctx.Err() == nil
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }
 
 // attempt dials one endpoint.
 func (d *dialing) attempt(ctx context.Context) (net.Conn, error) {
-	c := d.svc.cluster
+	c := d.svc.Engine
 	held := new(heldConn)
 	d.call.Begin()
 	if err := c.Begin(&held.lease, &d.call, c.Now()); err != nil {
@@ -164,7 +142,7 @@ func (d *dialing) attempt(ctx context.Context) (net.Conn, error) {
 		addr = net.JoinHostPort(addr, d.port)
 	}
 	attemptCtx := ctx
-	if limit := d.svc.attemptTimeout; limit > 0 {
+	if limit := d.svc.AttemptTimeout; limit > 0 {
 		var cancel context.CancelFunc
 		attemptCtx, cancel = context.WithTimeoutCause(ctx, limit, deadline.ErrAttempt)
 		defer cancel()
@@ -176,7 +154,7 @@ func (d *dialing) attempt(ctx context.Context) (net.Conn, error) {
 	if err != nil {
 		held.lease.End(o, now)
 		if o.Class == tulle.Ignored || o.Class == tulle.TimedOut {
-			err = ended(attemptCtx)
+			err = destination.Ended(attemptCtx)
 		}
 		return nil, err
 	}
@@ -194,7 +172,7 @@ func (d *dialing) outcome(call, attempt context.Context, err error, took time.Du
 		AttemptTimeout: call.Err() == nil && errors.Is(context.Cause(attempt), deadline.ErrAttempt),
 	}
 	if err != nil {
-		f.Mean = d.svc.cluster.Mean(d.svc.cluster.Now())
+		f.Mean = d.svc.Engine.Mean(d.svc.Engine.Now())
 	}
 	return tulle.ClassifyHTTP(f)
 }

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
+
+	"github.com/tullemesh/tulle/internal/destination"
 )
 
 // A Transport is an http.RoundTripper that finds the endpoints of the services
@@ -23,10 +25,8 @@ type Transport struct {
 	stop     context.CancelFunc
 	watches  sync.WaitGroup
 
-	// calls counts running calls; closed is added by Shutdown and Close.
-	calls atomic.Int64
-	idle  chan struct{} // closed when the last call ends after that
-	once  sync.Once
+	gate      *destination.Gate // counts running calls
+	followers followers
 }
 
 // table is a Config at work: what a call needs to find its way.
@@ -36,14 +36,11 @@ type table struct {
 	plain    http.RoundTripper   // takes what passes through
 }
 
-// closed is the bit of Transport.calls that refuses new calls.
-const closed = int64(-1) << 62
-
 // New returns a Transport for cfg and begins to watch its services, or an error
 // that names every setting that cannot be used. That a service has no endpoints
 // yet, or its source cannot be reached, is no error here: see Ready.
 func New(cfg Config) (*Transport, error) {
-	t := &Transport{idle: make(chan struct{})}
+	t := &Transport{gate: destination.NewGate()}
 	t.watching, t.stop = context.WithCancel(context.Background())
 	t.hosts = newHosts(t)
 	t.table.Store(&table{})
@@ -56,31 +53,31 @@ func New(cfg Config) (*Transport, error) {
 
 // RoundTrip implements http.RoundTripper.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	if !t.enter() {
+	if !t.gate.Enter() {
 		closeBody(req)
 		return nil, ErrClosed
 	}
 	tb := t.table.Load()
 	svc, err := t.route(tb, req)
 	if err != nil {
-		t.exit()
+		t.gate.Exit()
 		closeBody(req)
 		return nil, err
 	}
 	if svc == nil {
-		defer t.exit()
+		defer t.gate.Exit()
 		return tb.pass(req)
 	}
-	return svc.do(req, optionsOf(req.Context()))
+	return svc.do(req, destination.OptionsOf(req.Context()))
 }
 
 // do makes one call.
-func (s *service) do(req *http.Request, options *callOptions) (*http.Response, error) {
+func (s *service) do(req *http.Request, options *destination.Options) (*http.Response, error) {
 	x := newExchange(s, req, options)
 	defer x.done()
 	resp, err := s.call(&x.first)
 	x.replay.Finish(req)
-	options.tell(x)
+	options.Tell(s.Name, x.endpoint, int(x.call.Attempt))
 	if err != nil {
 		return nil, x.fail(err)
 	}
@@ -89,8 +86,8 @@ func (s *service) do(req *http.Request, options *callOptions) (*http.Response, e
 
 // bounds says whether calls of req have any deadline, by which attempts are made
 // larger.
-func (s *service) bounds(req *http.Request, options *callOptions) bool {
-	if s.attemptTimeout > 0 || options.timeout(s.timeout) > 0 {
+func (s *service) bounds(req *http.Request, options *destination.Options) bool {
+	if s.AttemptTimeout > 0 || options.CallTimeout(s.Timeout) > 0 {
 		return true
 	}
 	_, has := req.Context().Deadline()
@@ -135,38 +132,6 @@ func (tb *table) find(host string) *service {
 	return nil
 }
 
-// enter counts a call in, unless the Transport is shut down.
-func (t *Transport) enter() bool {
-	if t.calls.Add(1) > 0 {
-		return true
-	}
-	t.exit()
-	return false
-}
-
-// exit counts a call out.
-func (t *Transport) exit() {
-	if t.calls.Add(-1) == closed {
-		t.once.Do(func() { close(t.idle) })
-	}
-}
-
-// refuse makes enter refuse.
-func (t *Transport) refuse() {
-	for {
-		n := t.calls.Load()
-		if n < 0 {
-			return
-		}
-		if t.calls.CompareAndSwap(n, n+closed) {
-			if n == 0 {
-				t.once.Do(func() { close(t.idle) })
-			}
-			return
-		}
-	}
-}
-
 // Ready waits until the named services, or all that are configured, have
 // endpoints or their sources have failed to name any. Its error names each
 // service that has none, and why. It is for programs that would rather start
@@ -183,11 +148,11 @@ func (t *Transport) Ready(ctx context.Context, services ...string) error {
 			errs = append(errs, fmt.Errorf("%w: %s", ErrUnknownService, name))
 			continue
 		}
-		err := svc.cluster.Err()
+		err := svc.Engine.Err()
 		if err != nil {
 			select {
-			case <-svc.cluster.Ready():
-				err = svc.cluster.Err()
+			case <-svc.Engine.Ready():
+				err = svc.Engine.Err()
 			case <-ctx.Done():
 				err = context.Cause(ctx)
 			}
@@ -213,9 +178,9 @@ func (t *Transport) CloseIdleConnections() {
 // does what Close does. If ctx ends first it returns its error, and the calls
 // go on; a call to Close then ends the rest.
 func (t *Transport) Shutdown(ctx context.Context) error {
-	t.refuse()
+	t.gate.Refuse()
 	select {
-	case <-t.idle:
+	case <-t.gate.Idle():
 		return t.Close()
 	case <-ctx.Done():
 		return context.Cause(ctx)
@@ -226,7 +191,7 @@ func (t *Transport) Shutdown(ctx context.Context) error {
 // idle connections. Running calls go on; their connections close when they end.
 // It can be called more than once and returns nil.
 func (t *Transport) Close() error {
-	t.refuse()
+	t.gate.Refuse()
 	t.mu.Lock() // no Update from here on, nor a new host
 	t.stop()
 	t.mu.Unlock()

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tullemesh/tulle/internal/destination"
 	"github.com/tullemesh/tulle/transport/deadline"
 )
 
@@ -19,9 +20,9 @@ const (
 // pass hands a call to a host that is no service to the Base. Without a timeout
 // of ours it goes as it is.
 func (tb *table) pass(req *http.Request) (*http.Response, error) {
-	options := optionsOf(req.Context())
-	options.tellPassed()
-	limit := max(0, options.timeout(tb.cfg.Defaults.Timeout))
+	options := destination.OptionsOf(req.Context())
+	options.Tell("", nil, 1)
+	limit := max(0, options.CallTimeout(tb.cfg.Defaults.Timeout))
 	if has, ok := req.Context().Deadline(); ok && !has.After(time.Now()) {
 		closeBody(req)
 		return nil, context.DeadlineExceeded // as the Base would have it

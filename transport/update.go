@@ -17,6 +17,15 @@ func (t *Transport) Update(cfg Config) error {
 	if err := cfg.Validate(); err != nil {
 		return err
 	}
+	if err := t.put(cfg); err != nil {
+		return err
+	}
+	t.followers.tellAll()
+	return nil
+}
+
+// put builds what a valid Config needs and puts it in force.
+func (t *Transport) put(cfg Config) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.watching.Err() != nil {

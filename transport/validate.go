@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tullemesh/tulle/discovery"
+	"github.com/tullemesh/tulle/internal/setting"
 )
 
 // problems collects everything that is wrong with a Config, so that it can be
@@ -22,13 +23,13 @@ type problems struct {
 
 // add notes that a field has a value that cannot be used.
 func (p *problems) add(field string, value any, want string) {
-	p.errs = append(p.errs, fmt.Errorf("transport: %s%s %v: want %s", p.at, field, value, want))
+	p.errs = append(p.errs, &setting.Error{Package: "transport", Field: p.at + field, Value: value, Want: want})
 }
 
 // wrap notes an error that a leaf found in a field.
 func (p *problems) wrap(field string, err error) {
 	if err != nil {
-		p.errs = append(p.errs, fmt.Errorf("transport: %s%s: %w", p.at, field, err))
+		p.errs = append(p.errs, &setting.Within{Package: "transport", Field: p.at + field, Err: err})
 	}
 }
 

@@ -59,7 +59,7 @@ type plainWire struct{ base http.RoundTripper }
 func (w *plainWire) send(a *attempt) (*http.Response, error) {
 	if a.url.Scheme == "http" {
 		a.url.Host = urlHost(a.lease.Endpoint().Addr)
-	} else if a.x.svc.cluster.Len() > 1 {
+	} else if a.x.svc.Engine.Len() > 1 {
 		a.closeBody()
 		return nil, ErrBaseCannot
 	}

@@ -30,7 +30,7 @@ var leaves = []string{
 }
 
 // helpers import the standard library only; any package may import them.
-var helpers = []string{"internal/eob"}
+var helpers = []string{"internal/eob", "internal/setting"}
 
 // testKits may import package testing, and only tests and each other may
 // import them.
@@ -76,17 +76,19 @@ var importTable = []row{
 
 	// The engine, which knows neither HTTP nor gRPC, and the assembly.
 	{pkg: "internal/cluster", ours: []string{"", "balancer", "breaker", "retry", "transport/limit"}},
-	{pkg: "transport", ours: append([]string{"", "internal/cluster"}, leaves...)},
+	{pkg: "internal/destination", ours: []string{"", "internal/cluster", "transport/deadline", "transport/limit"}},
+	{pkg: "transport", ours: append([]string{"", "internal/cluster", "internal/destination"}, leaves...)},
 
 	// What stands on the assembly.
 	{
-		pkg: "transport/tullegrpc", ours: append([]string{"", "internal/cluster", "transport"}, leaves...),
+		pkg: "transport/tullegrpc", ours: append([]string{"", "internal/cluster", "internal/destination", "transport"}, leaves...),
 		third: []string{"google.golang.org/grpc/...", "google.golang.org/protobuf/..."},
 	},
 	{
 		pkg: "transport/config", ours: append([]string{"", "transport"}, leaves...),
 		third: []string{"go.yaml.in/yaml/..."},
 	},
+	{pkg: "transport/config/cmd/tulle-config", ours: []string{"transport", "transport/config", "transport/route"}},
 	{pkg: "transport/admin", ours: []string{"", "transport"}},
 	{pkg: "transport/sim", ours: append([]string{"", "internal/cluster", "transport"}, leaves...)},
 

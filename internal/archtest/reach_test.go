@@ -27,7 +27,7 @@ var confinedTrees = []confined{
 	},
 	{
 		tree: "go.yaml.in/yaml/...", why: "only programs with a configuration file pay for YAML",
-		homes: []string{"transport/config", "examples/..."},
+		homes: []string{"transport/config/...", "examples/..."},
 	},
 	{
 		tree: "gopkg.in/...", why: "modules there have successors elsewhere, YAML among them",

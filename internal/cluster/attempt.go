@@ -36,12 +36,26 @@ const (
 
 // Begin picks an endpoint for the next attempt of call and takes a lease on it.
 func (c *Cluster) Begin(a *Attempt, call *tulle.Call, now time.Duration) error {
-	v := c.view.Load()
+	return c.BeginAmong(a, call, now, Reachable{View: c.view.Load()})
+}
+
+// Reachable is which endpoints of a View an attempt can go to: those with a
+// connection, for adapters that connect beforehand. A nil Set is all, which are
+// then connected to when they are picked.
+type Reachable struct {
+	View *View
+	Set  balancer.Set
+}
+
+// BeginAmong is Begin for the endpoints in among. What the engine believes to be
+// down is picked all the same when it is all that can be reached.
+func (c *Cluster) BeginAmong(a *Attempt, call *tulle.Call, now time.Duration, among Reachable) error {
+	v := among.View
 	if v == nil || len(v.members) == 0 {
 		return c.Err()
 	}
 	out := v.out.Load()
-	if v.left(out) == 0 && out.ejected == 0 && int64(now) < v.due.Load() {
+	if among.Set == nil && v.left(out) == 0 && out.ejected == 0 && int64(now) < v.due.Load() {
 		return c.allDown()
 	}
 	pass, err := c.admit()
@@ -51,11 +65,11 @@ func (c *Cluster) Begin(a *Attempt, call *tulle.Call, now time.Duration) error {
 	a.view, a.start, a.pass = v, now, pass
 	i := -1
 	if !pass.Trial() {
-		i = c.probe(v, call, now)
+		i = c.probe(among, call, now)
 	}
 	if i >= 0 {
 		a.place = ^int32(i)
-	} else if i = c.pick(v, call, now); i >= 0 {
+	} else if i = c.pick(among, call, now); i >= 0 {
 		a.place = int32(i)
 	} else {
 		c.settle(pass, tulle.Neither)
@@ -72,11 +86,12 @@ func (c *Cluster) Begin(a *Attempt, call *tulle.Call, now time.Duration) error {
 
 // pick asks the policy, which it keeps off endpoints that are left out or were
 // tried.
-func (c *Cluster) pick(v *View, call *tulle.Call, now time.Duration) int {
-	q := balancer.Query{Now: now}
+func (c *Cluster) pick(among Reachable, call *tulle.Call, now time.Duration) int {
+	v := among.View
+	q := balancer.Query{Now: now, Among: among.Set}
 	if out := v.out.Load(); out != nil {
 		q.Avoid = out.set
-		if v.left(out) == 0 {
+		if among.Set == nil && v.left(out) == 0 {
 			// Rather one that answers badly than none; but what cannot be
 			// connected to is no choice at all.
 			if q.Among = v.alive(); q.Among.Len() == 0 {
@@ -88,7 +103,7 @@ func (c *Cluster) pick(v *View, call *tulle.Call, now time.Duration) int {
 	if len(call.Tried) > 0 || v.tiers != nil {
 		c.narrow(v, &q, call)
 	}
-	if len(call.Tried) > 0 && q.Among == nil && covers(q.Avoid, v.everybody()) {
+	if len(call.Tried) > 0 && covers(q.Avoid, v.all(q.Among)) {
 		// Rather one that is left out than one that this call has tried.
 		q.Avoid = c.tried(v, call)
 	}
@@ -120,6 +135,12 @@ func (c *Cluster) narrow(v *View, q *balancer.Query, call *tulle.Call) {
 				return // barred ones are in Avoid too, and there are others
 			}
 		}
+	} else {
+		for _, tier := range v.tiers {
+			if q.Among = both(tier, limited); !covers(q.Avoid, q.Among) {
+				return
+			}
+		}
 	}
 	if call.AnyBarred() {
 		q.Among = c.unbarred(v, call)
@@ -138,6 +159,23 @@ func (c *Cluster) tried(v *View, call *tulle.Call) balancer.Set {
 		if i := c.indexOf(v, addr); i >= 0 {
 			s.Add(i)
 		}
+	}
+	return s
+}
+
+// all is the set of all endpoints, or the limited one.
+func (v *View) all(limited balancer.Set) balancer.Set {
+	if limited != nil {
+		return limited
+	}
+	return v.everybody()
+}
+
+// both are the members of two sets of one size.
+func both(a, b balancer.Set) balancer.Set {
+	s := make(balancer.Set, len(a))
+	for w := range s {
+		s[w] = a[w] & b[w]
 	}
 	return s
 }
@@ -185,6 +223,12 @@ func (a *Attempt) probing() bool { return a.place < 0 }
 
 // Endpoint is the one that the attempt goes to.
 func (a *Attempt) Endpoint() *tulle.Endpoint { return &a.view.members[a.index()] }
+
+// Place is the endpoint's place in the View that the attempt began with.
+func (a *Attempt) Place() int { return a.index() }
+
+// Report keeps the load that the endpoint reported with its answer.
+func (a *Attempt) Report(load *tulle.Load) { a.state().load.Store(load) }
 
 // state is what the engine knows of the attempt's endpoint.
 func (a *Attempt) state() *state { return a.view.states[a.index()] }

@@ -35,6 +35,13 @@ type Config struct {
 
 	// Retrier decides on repeats and owns the destination's budget. Required.
 	Retrier *retry.Retrier
+
+	// Changed is called after the set of endpoints was replaced, and after
+	// discovery has failed, without a lock. Nil: nobody is told.
+	Changed func()
+
+	// Rand returns uniform random bits; for simulations. Nil: math/rand/v2.
+	Rand func() uint64
 }
 
 // A Cluster is the live state of one destination. It is safe for concurrent
@@ -159,10 +166,11 @@ func (c *Cluster) Fail(err error) {
 	c.mu.Unlock()
 	c.failure.Store(&err)
 	c.readyOnce.Do(func() { close(c.ready) })
+	c.tell()
 }
 
-// askAgain hints to discovery that the set may be out of date.
-func (c *Cluster) askAgain() {
+// AskAgain hints to discovery that the set may be out of date.
+func (c *Cluster) AskAgain() {
 	select {
 	case c.refresh <- struct{}{}:
 	default: // a hint is waiting already
@@ -222,6 +230,9 @@ func (c *Cluster) Mean(now time.Duration) time.Duration {
 	w := c.pool.recent(now)
 	return w.mean()
 }
+
+// View is the set of endpoints as it is now, nil before the first report.
+func (c *Cluster) View() *View { return c.view.Load() }
 
 // Len is the number of endpoints in the set.
 func (c *Cluster) Len() int {

@@ -65,7 +65,7 @@ func (a *Attempt) Evidence() breaker.Evidence {
 func (c *Cluster) peers(v *View, s *state, now time.Duration) (lower float64, ok bool) {
 	var enough, all []float64
 	n := len(v.states)
-	start := rand.IntN(max(n, 1))
+	start := int(c.random() % uint64(max(n, 1)))
 	for k := range min(n, peerSample) {
 		peer := v.states[(start+k)%n]
 		if peer == s {
@@ -205,7 +205,8 @@ const restartTime = 500 * time.Millisecond
 // probe finds an endpoint that is left out and whose time is over, and takes the
 // lease on trying it. It returns -1 if there is none. Ejected endpoints are
 // tried by calls that may be repeated, if there are such calls.
-func (c *Cluster) probe(v *View, call *tulle.Call, now time.Duration) int {
+func (c *Cluster) probe(among Reachable, call *tulle.Call, now time.Duration) int {
+	v := among.View
 	if due := v.due.Load(); due == 0 || int64(now) < due || c.cfg.Load().Ejection.Dark {
 		return -1
 	}
@@ -215,6 +216,9 @@ func (c *Cluster) probe(v *View, call *tulle.Call, now time.Duration) int {
 	}
 	next := int64(0)
 	for i := out.set.Next(0); i >= 0; i = out.set.Next(i + 1) {
+		if among.Set != nil && !among.Set.Has(i) {
+			continue
+		}
 		s := v.states[i]
 		state, until := s.outlier.State()
 		wait := until
@@ -267,7 +271,7 @@ func (c *Cluster) settle(p breaker.Permit, v tulle.Verdict) {
 // down takes note that an endpoint could not be connected to.
 func (c *Cluster) down(err error) {
 	c.lastDown.Store(&err)
-	c.askAgain()
+	c.AskAgain()
 }
 
 // allDown is the error of a call when nothing can be connected to.
@@ -281,11 +285,19 @@ func (c *Cluster) allDown() error {
 // probePause is the least time between two looks for an endpoint to try.
 const probePause = 10 * time.Millisecond
 
+// random returns uniform bits.
+func (c *Cluster) random() uint64 {
+	if r := c.cfg.Load().Rand; r != nil {
+		return r()
+	}
+	return rand.Uint64()
+}
+
 // lead leads an endpoint that came back into its share of traffic: a pick of it
 // is mostly given to another one at first.
 func (c *Cluster) lead(v *View, q balancer.Query, i int, now time.Duration) int {
 	share := v.states[i].outlier.Share(now, &c.cfg.Load().Ejection)
-	if share >= 1 || rand.Float64() < share {
+	if share >= 1 || float64(c.random()>>11)/(1<<53) < share {
 		return i
 	}
 	avoid := balancer.NewSet(len(v.members))
@@ -296,4 +308,18 @@ func (c *Cluster) lead(v *View, q balancer.Query, i int, now time.Duration) int 
 		return k
 	}
 	return i
+}
+
+// Unreachable takes note that no connection to the endpoint at addr could be had,
+// for adapters that connect before there is an attempt.
+func (c *Cluster) Unreachable(addr string, err error) {
+	v := c.view.Load()
+	if v == nil {
+		return
+	}
+	c.down(err)
+	i, cfg, now := c.indexOf(v, addr), &c.cfg.Load().Ejection, c.Now()
+	if i >= 0 && len(v.members) > 1 && !cfg.Off && v.states[i].outlier.Die(now, 0, cfg) {
+		c.publishHealth(v.states[i])
+	}
 }

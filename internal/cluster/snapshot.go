@@ -17,6 +17,7 @@ type EndpointStatus struct {
 	Latency   time.Duration  // mean time to headers over the last 10 s
 	Success   float64        // share of successes over the last 10 s, -1 without outcomes
 	Policy    balancer.Stat  // what the balancer thinks of it
+	Load      *tulle.Load    // the latest that it reported, or nil
 	State     string         // healthy, ejected, dead, probing or returning
 	Until     time.Duration  // when it may be tried again, from now; 0 while it is in use
 }
@@ -77,6 +78,7 @@ func (s *state) status(ep *tulle.Endpoint, now time.Duration) EndpointStatus {
 	}
 	return EndpointStatus{
 		Endpoint:  *ep,
+		Load:      s.load.Load(),
 		Attempts:  begun,
 		Waiting:   int(begun - answered),
 		Streaming: int(answered - ended),

@@ -42,6 +42,9 @@ type View struct {
 	tiers []balancer.Set
 }
 
+// Endpoints are the members, in the order of discovery. They must not be changed.
+func (v *View) Endpoints() []tulle.Endpoint { return v.members }
+
 // A Resource is what an adapter keeps for an endpoint, such as its connections.
 type Resource interface {
 	// Retire is called when the endpoint has left the set. Attempts may still
@@ -64,6 +67,7 @@ type state struct {
 	ended    atomic.Uint64
 	window   window
 	outlier  breaker.Outlier
+	load     atomic.Pointer[tulle.Load] // the latest that it reported, or nil
 
 	since       time.Duration // guarded by Cluster.mu: when it was ejected, 0 while in use
 	countedDead bool          // guarded by Cluster.mu: it is in View.out as dead
@@ -99,7 +103,15 @@ func (c *Cluster) Update(members []tulle.Endpoint) error {
 	for _, r := range retired {
 		r.Retire()
 	}
+	c.tell()
 	return nil
+}
+
+// tell says that the set was replaced, or that discovery has reported.
+func (c *Cluster) tell() {
+	if changed := c.cfg.Load().Changed; changed != nil {
+		changed()
+	}
 }
 
 // Drain empties the set if its source has said for long enough that there is
@@ -107,14 +119,19 @@ func (c *Cluster) Update(members []tulle.Endpoint) error {
 // is to be drained.
 func (c *Cluster) Drain() time.Duration {
 	c.mu.Lock()
+	v := c.view.Load()
 	retired := c.drainLocked(c.Now())
 	wait := time.Duration(0)
 	if v := c.view.Load(); c.empty && v != nil && len(v.members) > 0 {
 		wait = max(1, c.emptied+drainAfter-c.Now())
 	}
+	drained := c.view.Load() != v
 	c.mu.Unlock()
 	for _, r := range retired {
 		r.Retire()
+	}
+	if drained {
+		c.tell()
 	}
 	return wait
 }

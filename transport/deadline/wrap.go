@@ -46,6 +46,9 @@ type Stats struct {
 	Dark    uint64 `json:"dark"`
 }
 
+// Config is what the Limiter was made of, for the adapters of other protocols.
+func (l *Limiter) Config() Config { return l.cfg }
+
 // Stats reads the counters.
 func (l *Limiter) Stats() Stats { return Stats{Refused: l.refused.Load(), Dark: l.dark.Load()} }
 

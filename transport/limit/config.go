@@ -6,6 +6,8 @@ import (
 	"math"
 	"net/http"
 	"time"
+
+	"github.com/tullemesh/tulle/internal/setting"
 )
 
 // Config says how many calls are let through. The zero Config sets no limit.
@@ -68,7 +70,7 @@ const (
 func (c Config) Validate() error {
 	var errs []error
 	bad := func(field string, value any, want string) {
-		errs = append(errs, fmt.Errorf("limit: %s %v: want %s", field, value, want))
+		errs = append(errs, &setting.Error{Package: "limit", Field: field, Value: value, Want: want})
 	}
 	switch {
 	case c.Source != nil && c.Rate != 0:

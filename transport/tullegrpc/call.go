@@ -1,0 +1,303 @@
+package tullegrpc
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/balancer"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/tullemesh/tulle"
+	"github.com/tullemesh/tulle/internal/cluster"
+	"github.com/tullemesh/tulle/internal/destination"
+	"github.com/tullemesh/tulle/retry"
+	"github.com/tullemesh/tulle/transport/deadline"
+)
+
+// A call is one RPC on its way, unary or stream. It is the context of its
+// attempts, by which the picker finds it, and holds the first of them in place,
+// so that an RPC which succeeds at once is one object.
+type call struct {
+	context.Context // the caller's, or a child that ends at end
+
+	to      *destination.Destination
+	options *destination.Options
+	cc      *grpc.ClientConn
+	method  string
+	waits   bool // the caller said WaitForReady
+	stream  bool
+	end     time.Time          // of the call; zero: never
+	release context.CancelFunc // of Context, or nil
+	left    atomic.Bool        // it was counted out
+
+	configured bool // the service config has method configs
+
+	// The picker, the end of an attempt and the interceptor follow one another
+	// in a unary call. In a stream an attempt ends on whatever goroutine sees
+	// the end of its context.
+	mu       sync.Mutex
+	rpc      tulle.Call // guarded by mu
+	refusal  error      // guarded by mu: why the picker found no endpoint
+	picked   bool       // guarded by mu: the invocation in hand had a pick
+	current  *attempt   // guarded by mu: the latest
+	bound    bound      // guarded by mu: of the attempt in hand
+	endpoint *tulle.Endpoint
+
+	first attempt
+}
+
+// bound is the time and the context of an attempt.
+type bound struct {
+	ctx     context.Context
+	due     time.Time // of the attempt timeout, zero without one
+	release context.CancelFunc
+}
+
+// callKey is the context key of a call.
+type callKey struct{}
+
+// Value implements context.Context.
+func (c *call) Value(key any) any {
+	if key == (callKey{}) {
+		return c
+	}
+	return c.Context.Value(key)
+}
+
+// attempt is one pick and what comes of it.
+type attempt struct {
+	call  *call
+	lease cluster.Attempt
+	done  func(balancer.DoneInfo) // of the child's pick, or nil
+	taken bool                    // guarded by call.mu
+	began bool                    // guarded by call.mu: a message has come
+}
+
+// attemptKey tells the server the number of the attempt, from the second on.
+const attemptKey = "tulle-attempt"
+
+// invocation implements rounds. An attempt of a unary call has its own timeout.
+func (c *call) invocation() context.Context {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.picked, c.refusal = false, nil
+	c.bound = bound{ctx: c}
+	if n := c.rpc.Attempt; n > 0 && !c.to.External {
+		c.bound.ctx = metadata.AppendToOutgoingContext(c, attemptKey, itoa(n+1))
+	}
+	if d := c.to.AttemptTimeout; d > 0 && !c.stream {
+		c.bound.due = time.Now().Add(d)
+		c.bound.ctx, c.bound.release = context.WithDeadlineCause(c.bound.ctx, c.bound.due, deadline.ErrAttempt)
+	}
+	return c.bound.ctx
+}
+
+// over ends the invocation's time.
+func (c *call) over() {
+	if c.bound.release != nil {
+		c.bound.release()
+	}
+}
+
+// begin takes a lease on an endpoint among those that can be reached. An attempt
+// that follows another in one invocation is gRPC's own transparent retry.
+func (c *call) begin(among cluster.Reachable) (*attempt, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	engine := c.to.Engine
+	a := &c.first
+	if a.taken {
+		a = new(attempt)
+	}
+	a.call, a.taken = c, true
+	again := c.picked
+	if !again {
+		c.rpc.Begin()
+	}
+	if err := engine.BeginAmong(&a.lease, &c.rpc, engine.Now(), among); err != nil {
+		a.taken = false
+		if !again {
+			c.rpc.Attempt--
+		}
+		c.refuseLocked(err)
+		return nil, err
+	}
+	if again {
+		engine.Silent(1)
+	}
+	c.picked, c.refusal, c.current, c.endpoint = true, nil, a, a.lease.Endpoint()
+	return a, nil
+}
+
+// refuseLocked takes note that there was no endpoint to go to.
+func (c *call) refuseLocked(err error) {
+	c.refusal = err
+	o := tulle.Outcome{Class: tulle.Ignored, Err: err}
+	if errors.Is(err, cluster.ErrAllDown) && c.to.Engine.Restarting() {
+		// After a pause one may be back. There is nowhere to go at once.
+		o.Class, c.rpc.Pool = tulle.Unsent, nil
+	}
+	c.rpc.Report(o)
+}
+
+// refuse is refuseLocked for a picker that has no endpoint to offer.
+func (c *call) refuse(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.picked {
+		c.rpc.Begin()
+		c.rpc.Attempt--
+	}
+	c.refuseLocked(err)
+}
+
+// undo takes back an attempt that found its connection gone before anything was
+// sent: gRPC picks again.
+func (a *attempt) undo() {
+	c := a.call
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.to.Engine.Now()
+	o := tulle.Outcome{Class: tulle.Ignored}
+	a.lease.Answer(&tulle.Call{}, o, now)
+	a.lease.End(o, now)
+	if c.current == a {
+		c.picked, c.current = false, nil
+		c.rpc.Attempt--
+	}
+}
+
+// finish is the Done of a pick.
+func (a *attempt) finish(info balancer.DoneInfo) {
+	if a.done != nil {
+		a.done(info)
+	}
+	if info.Err == nil && !info.BytesSent && !info.BytesReceived {
+		a.undo()
+		return
+	}
+	c := a.call
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.to.Engine.Now()
+	o := a.classifyLocked(&info, now)
+	a.lease.Answer(&c.rpc, o, now)
+	a.lease.End(o, now)
+	if load := loadOf(info.ServerLoad); load != nil {
+		a.lease.Report(load)
+	}
+}
+
+// answered implements rounds.
+func (c *call) answered() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	a := c.current
+	if a == nil {
+		return // it went past our picker
+	}
+	a.began = true
+	now := c.to.Engine.Now()
+	a.lease.Answer(&c.rpc, tulle.Outcome{Class: tulle.Answered, Elapsed: now - a.lease.Start()}, now)
+}
+
+// timerSlack is how far apart two timers for the same deadline may run.
+const timerSlack = 5 * time.Millisecond
+
+// classifyLocked asks the classifier.
+func (a *attempt) classifyLocked(info *balancer.DoneInfo, now time.Duration) tulle.Outcome {
+	c := a.call
+	f := tulle.GRPCFacts{
+		Err:      info.Err,
+		Sent:     info.BytesSent,
+		Received: info.BytesReceived,
+		Began:    a.began,
+		Elapsed:  now - a.lease.Start(),
+	}
+	if info.Err != nil {
+		f.Code = tulle.GRPCCode(status.Code(info.Err))
+		f.Mean = c.to.Engine.Mean(now)
+		f.RetryAfter, f.Pushback = pushback(info.Trailer)
+		f.Expired = len(info.Trailer.Get(tulle.ExpiredHeader)) > 0
+		c.endedLocked(&f)
+	}
+	return c.to.ClassifyGRPC(f)
+}
+
+// endedLocked says whose time was up, if it was. Timers of gRPC for the same time
+// may be a little ahead of ours.
+func (c *call) endedLocked(f *tulle.GRPCFacts) {
+	ctx := c.bound.ctx
+	f.Ended = ctx.Err()
+	due, _ := ctx.Deadline()
+	if f.Ended == nil && isDeadline(f.Err) && near(due) {
+		f.Ended = context.DeadlineExceeded
+	}
+	f.AttemptTimeout = c.Err() == nil && errors.Is(f.Ended, context.DeadlineExceeded) && due.Equal(c.bound.due)
+}
+
+// again implements rounds. What the trailer says is known from the attempt's end.
+func (c *call) again(error, metadata.MD) bool {
+	c.mu.Lock()
+	r := c.to.Engine.Retrier()
+	if !c.picked && c.refusal == nil {
+		c.mu.Unlock()
+		return false // it ended while it waited for a connection
+	}
+	if c.configured {
+		r = policyOf(c.cc, c.method).over(r, &c.rpc)
+	}
+	c.mu.Unlock()
+	// The attempt is over, so that nobody else has the call in hand.
+	return r.Again(c, &c.rpc, c.to.Engine.Now, c.end, c.open)
+}
+
+// open says whether the service breaker would let an attempt through.
+func (c *call) open() bool { return !c.to.Engine.Refusing() }
+
+// fail implements rounds. The server's own words pass as they are.
+func (c *call) fail(err error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.refusal != nil && !c.picked {
+		return c.errorLocked(c.gaveUp(c.refusal))
+	}
+	if cause := c.causeLocked(err); cause != nil {
+		return c.errorLocked(c.gaveUp(cause))
+	}
+	if last := &c.rpc.Last; c.rpc.Attempt > 1 && (last.Class == tulle.Unsent || last.Class == tulle.Lost) {
+		return c.errorLocked(c.gaveUp(err))
+	}
+	return err
+}
+
+// gaveUp tells of the repeats, if there were any.
+func (c *call) gaveUp(err error) error {
+	if c.rpc.Attempt > 1 {
+		return &retry.Error{Attempts: int(c.rpc.Attempt), Err: err}
+	}
+	return err
+}
+
+// causeLocked names the limit of ours that ended the call, nil if none did. The
+// server keeps the same time, and its word may come before ours is over.
+func (c *call) causeLocked(err error) error {
+	if !isDeadline(err) {
+		return nil
+	}
+	if due := c.bound.due; near(due) && (c.end.IsZero() || due.Before(c.end)) {
+		return deadline.ErrAttempt
+	}
+	if c.release != nil && near(c.end) {
+		return deadline.ErrCall
+	}
+	return nil
+}
+
+// near says that a time is over, or as good as.
+func near(due time.Time) bool { return !due.IsZero() && time.Until(due) <= timerSlack }

@@ -1,0 +1,116 @@
+package tullegrpc
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"strings"
+	"sync"
+
+	"google.golang.org/grpc"
+
+	"github.com/tullemesh/tulle/internal/destination"
+	"github.com/tullemesh/tulle/transport"
+)
+
+// Scheme is the scheme of targets that are services of a Transport.
+const Scheme = "tulle"
+
+// An Option changes what DialOptions returns.
+type Option func(*settings)
+
+// settings are what Options say.
+type settings struct {
+	config string
+	health *string
+}
+
+// ServiceConfig is the service config of tulle targets as JSON, for the method
+// configs in it (timeout, waitForReady, retryPolicy and message sizes). Its load
+// balancing policy is replaced, and retryThrottling gives way to the service's
+// retry budget.
+func ServiceConfig(config string) Option { return func(s *settings) { s.config = config } }
+
+// HealthCheck has each connection watch the standard health service of its server
+// under this name, "" for the server as a whole. An endpoint that says that it is
+// not serving gets no calls; one without a health service counts as serving.
+func HealthCheck(service string) Option { return func(s *settings) { s.health = &service } }
+
+// DialOptions are the options of a grpc.ClientConn whose calls go through t. They
+// say nothing of transport credentials, so that grpc.NewClient fails unless the
+// caller names some; see Credentials for services with TLS settings of their own.
+// The options can be used for any number of connections.
+//
+// t stays the caller's, and is closed after the connections. A ServiceConfig that
+// is no JSON object is reported by the calls, as codes.Unavailable.
+func DialOptions(t *transport.Transport, options ...Option) []grpc.DialOption {
+	var s settings
+	for _, option := range options {
+		option(&s)
+	}
+	c := &channel{t: t}
+	c.serviceConfig, c.hasMethods, c.configErr = s.json()
+	return []grpc.DialOption{
+		grpc.WithResolvers(&resolverBuilder{c}),
+		grpc.WithChainUnaryInterceptor(c.unary),
+		grpc.WithChainStreamInterceptor(c.stream),
+		grpc.WithDisableRetry(),
+	}
+}
+
+// json is the service config of tulle targets.
+func (s *settings) json() (text string, methods bool, err error) {
+	config := make(map[string]json.RawMessage)
+	if s.config != "" {
+		if err := json.Unmarshal([]byte(s.config), &config); err != nil {
+			return "", false, fmt.Errorf("tullegrpc: ServiceConfig: %w", err)
+		}
+	}
+	config["loadBalancingConfig"] = json.RawMessage(`[{"` + balancerName + `":{}}]`)
+	if s.health != nil {
+		health, err := json.Marshal(map[string]string{"serviceName": *s.health})
+		if err != nil {
+			return "", false, fmt.Errorf("tullegrpc: HealthCheck %q: %w", *s.health, err)
+		}
+		config["healthCheckConfig"] = health
+	}
+	all, err := json.Marshal(config)
+	_, methods = config["methodConfig"]
+	return string(all), methods, err
+}
+
+// channel is what the options of one DialOptions share.
+type channel struct {
+	t             *transport.Transport
+	serviceConfig string
+	configErr     error
+	hasMethods    bool // the service config has method configs
+	methods       methods
+
+	others sync.Map // of targets that are not tulle's to *other
+}
+
+// service is the name of the service that a connection is for. Ok is false for
+// targets of other schemes.
+func service(cc *grpc.ClientConn) (name string, ok bool) {
+	rest, ok := strings.CutPrefix(cc.Target(), Scheme+":")
+	if !ok {
+		return "", false
+	}
+	rest, found := strings.CutPrefix(rest, "///")
+	if !found || strings.ContainsAny(rest, "%?#") {
+		if u, err := url.Parse(cc.Target()); err == nil {
+			return strings.TrimPrefix(u.Path+u.Opaque, "/"), true
+		}
+	}
+	return rest, true
+}
+
+// destination is where calls to a service go.
+func (c *channel) destination(name string) (*destination.Destination, error) {
+	d := c.t.Destination(name)
+	if d == nil {
+		return nil, unavailable(fmt.Errorf("%w: %s", transport.ErrUnknownService, name))
+	}
+	return d, nil
+}

@@ -1,0 +1,73 @@
+package tullegrpc
+
+import (
+	"context"
+	"errors"
+	"strconv"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/tullemesh/tulle/transport"
+	"github.com/tullemesh/tulle/transport/limit"
+)
+
+// callError is an error that was made on this side: a status to gRPC, and its
+// cause to errors.Is.
+type callError struct {
+	err  error
+	code codes.Code
+}
+
+// Error implements error.
+func (e *callError) Error() string { return e.err.Error() }
+
+// Unwrap leads to the cause.
+func (e *callError) Unwrap() error { return e.err }
+
+// GRPCStatus is what status.FromError looks for.
+func (e *callError) GRPCStatus() *status.Status { return status.New(e.code, e.err.Error()) }
+
+// local is err with the status that it stands for.
+func local(err error) error { return &callError{err: err, code: codeOf(err)} }
+
+// codeOf is the code of an error of this side, or of the status within.
+func codeOf(err error) codes.Code {
+	switch {
+	case errors.Is(err, limit.ErrLimited):
+		return codes.ResourceExhausted
+	case errors.Is(err, context.DeadlineExceeded):
+		return codes.DeadlineExceeded
+	case errors.Is(err, context.Canceled):
+		return codes.Canceled
+	}
+	if st, ok := status.FromError(err); ok && st.Code() != codes.OK {
+		return st.Code()
+	}
+	return codes.Unavailable
+}
+
+// unavailable is err as codes.Unavailable.
+func unavailable(err error) error { return &callError{err: err, code: codes.Unavailable} }
+
+// error is the error of a call that was not let through.
+func (c *call) error(err error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.errorLocked(err)
+}
+
+// errorLocked is the error of a call that came to nothing on this side.
+func (c *call) errorLocked(err error) error {
+	e := &transport.Error{Service: c.to.Name, Attempts: int(c.rpc.Attempt), Err: err}
+	if c.endpoint != nil {
+		e.Endpoint = c.endpoint.Addr
+	}
+	return &callError{err: e, code: codeOf(err)}
+}
+
+// isDeadline says that err is codes.DeadlineExceeded.
+func isDeadline(err error) bool { return status.Code(err) == codes.DeadlineExceeded }
+
+// itoa is the number of an attempt as text.
+func itoa(n int32) string { return strconv.Itoa(int(n)) }

@@ -1,0 +1,265 @@
+package tullegrpc
+
+import (
+	"context"
+	"io"
+	"sync"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
+)
+
+// rounds makes the attempts of one RPC: a call to a service, or one elsewhere.
+type rounds interface {
+	// invocation is the context of the next attempt.
+	invocation() context.Context
+
+	// answered says that the first message of the attempt in hand has come.
+	answered()
+
+	// again waits and says whether an attempt that failed is to be repeated.
+	again(err error, trailer metadata.MD) bool
+
+	// fail is the error for the caller.
+	fail(err error) error
+
+	// leave ends the RPC. It may be called more than once.
+	leave()
+}
+
+// stream is the interceptor of DialOptions.
+func (c *channel) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string,
+	streamer grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	s := &clientStream{desc: desc, open: func(ctx context.Context, opts []grpc.CallOption) (grpc.ClientStream, error) {
+		return streamer(ctx, desc, cc, method, opts...)
+	}}
+	s.opts = opts
+	name, ok := service(cc)
+	if !ok {
+		r, err := c.elsewhere(ctx, cc, method, opts, kindStream)
+		if err != nil {
+			return nil, err
+		}
+		s.rounds = r
+		return s.start(r.ctx)
+	}
+	x := &call{Context: ctx, cc: cc, method: method, stream: true}
+	if err := c.enter(x, name, opts); err != nil {
+		return nil, err
+	}
+	if err := x.prepare(); err != nil {
+		defer x.leave()
+		return nil, x.error(err)
+	}
+	x.release = x.limited()
+	s.rounds = x
+	if host := x.to.Host; host != "" {
+		s.opts = append([]grpc.CallOption{grpc.CallAuthority(host)}, opts...)
+	}
+	return s.start(x)
+}
+
+// replayBytes is how much of what was sent is remembered for a repeat, as gRPC's
+// own retries do.
+const replayBytes = 256 << 10
+
+// clientStream is a stream whose attempts can be repeated until the first message
+// has come.
+type clientStream struct {
+	rounds
+	desc *grpc.StreamDesc
+	open func(context.Context, []grpc.CallOption) (grpc.ClientStream, error)
+	opts []grpc.CallOption
+	stop func() bool // takes back the watch on the context
+
+	// mu is held while an attempt is replaced, so that nothing is sent
+	// meanwhile.
+	mu        sync.Mutex
+	current   grpc.ClientStream // guarded by mu
+	begun     bool              // guarded by mu: a message has come
+	committed bool              // guarded by mu: there is no repeat any more
+	sent      []any             // guarded by mu: messages, while not committed
+	size      int               // guarded by mu: of sent
+	closed    bool              // guarded by mu: the caller will send no more
+}
+
+// start opens the first attempt.
+func (s *clientStream) start(ctx context.Context) (grpc.ClientStream, error) {
+	if err := s.attempt(); err != nil {
+		s.leave()
+		return nil, err
+	}
+	// A caller may forget a stream whose context has ended.
+	s.stop = context.AfterFunc(ctx, s.leave)
+	return s, nil
+}
+
+// attempt opens a stream, and again while that fails and may be repeated. What was
+// sent before is sent once more.
+func (s *clientStream) attempt() error {
+	for {
+		inner, err := s.open(s.invocation(), s.opts)
+		if err == nil {
+			s.current = inner
+			s.resend()
+			return nil
+		}
+		if !s.again(err, nil) {
+			return s.fail(err)
+		}
+	}
+}
+
+// resend sends what was sent before. An error shows in RecvMsg.
+func (s *clientStream) resend() {
+	for _, m := range s.sent {
+		if s.current.SendMsg(m) != nil {
+			return
+		}
+	}
+	if s.closed {
+		_ = s.current.CloseSend() // it never fails; RecvMsg tells how the stream is
+	}
+}
+
+// commitLocked ends the time of repeats.
+func (s *clientStream) commitLocked() {
+	s.committed, s.sent = true, nil
+}
+
+// keepLocked remembers a message that is sent.
+func (s *clientStream) keepLocked(m any) {
+	p, ok := m.(proto.Message)
+	if s.committed || !ok {
+		s.commitLocked()
+		return
+	}
+	s.size += proto.Size(p)
+	if s.size > replayBytes {
+		s.commitLocked()
+		return
+	}
+	s.sent = append(s.sent, m)
+}
+
+// at is the attempt in hand.
+func (s *clientStream) at() grpc.ClientStream {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.current
+}
+
+// SendMsg implements grpc.ClientStream.
+func (s *clientStream) SendMsg(m any) error {
+	s.mu.Lock()
+	s.keepLocked(m)
+	inner := s.current
+	s.mu.Unlock()
+	err := inner.SendMsg(m)
+	if err == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current != inner {
+		return nil // it was sent again with the attempt that has taken its place
+	}
+	// The caller stops sending now, so that a repeat would lack the rest.
+	s.commitLocked()
+	if err != io.EOF {
+		s.end()
+		return s.fail(err)
+	}
+	return err
+}
+
+// CloseSend implements grpc.ClientStream.
+func (s *clientStream) CloseSend() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	return s.current.CloseSend()
+}
+
+// RecvMsg implements grpc.ClientStream.
+func (s *clientStream) RecvMsg(m any) error {
+	for {
+		inner := s.at()
+		err := inner.RecvMsg(m)
+		if err == nil {
+			s.received()
+			if !s.desc.ServerStreams {
+				s.end()
+			}
+			return nil
+		}
+		if err == io.EOF {
+			s.end()
+			return err
+		}
+		if err := s.replace(inner, err); err != nil {
+			s.end()
+			return err
+		}
+	}
+}
+
+// received says that a message has come.
+func (s *clientStream) received() {
+	s.mu.Lock()
+	first := !s.begun
+	s.begun = true
+	s.commitLocked()
+	s.mu.Unlock()
+	if first {
+		s.answered()
+	}
+}
+
+// replace puts another attempt in the place of one that failed with err, or returns
+// the error for the caller.
+func (s *clientStream) replace(failed grpc.ClientStream, err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current != failed {
+		return nil
+	}
+	if s.committed || !s.again(err, failed.Trailer()) {
+		return s.fail(err)
+	}
+	return s.attempt()
+}
+
+// Header implements grpc.ClientStream. Who has seen headers has seen an answer.
+func (s *clientStream) Header() (metadata.MD, error) {
+	for {
+		inner := s.at()
+		md, err := inner.Header()
+		s.mu.Lock()
+		same := s.current == inner
+		if same && err == nil && md != nil {
+			s.commitLocked()
+		}
+		s.mu.Unlock()
+		if !same {
+			continue
+		}
+		if err != nil {
+			return md, s.fail(err)
+		}
+		return md, nil
+	}
+}
+
+// Trailer implements grpc.ClientStream.
+func (s *clientStream) Trailer() metadata.MD { return s.at().Trailer() }
+
+// Context implements grpc.ClientStream.
+func (s *clientStream) Context() context.Context { return s.at().Context() }
+
+// end says that the stream is over.
+func (s *clientStream) end() {
+	s.stop()
+	s.leave()
+}

@@ -1,0 +1,141 @@
+package tullegrpc
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/tullemesh/tulle/internal/cluster"
+	"github.com/tullemesh/tulle/internal/destination"
+	"github.com/tullemesh/tulle/transport"
+	"github.com/tullemesh/tulle/transport/deadline"
+)
+
+// unary is the interceptor of DialOptions.
+func (c *channel) unary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn,
+	invoker grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	name, ok := service(cc)
+	if !ok {
+		return c.unaryElsewhere(ctx, method, req, reply, cc, invoker, opts)
+	}
+	x := &call{Context: ctx, cc: cc, method: method}
+	if err := c.enter(x, name, opts); err != nil {
+		return err
+	}
+	defer x.leave()
+	if err := x.prepare(); err != nil {
+		return x.error(err)
+	}
+	return x.invoke(req, reply, invoker, opts)
+}
+
+// leave ends the call: its time, and its being counted.
+func (c *call) leave() {
+	if c.left.Swap(true) {
+		return
+	}
+	if c.release != nil {
+		c.release()
+	}
+	c.mu.Lock()
+	endpoint, attempts := c.endpoint, int(c.rpc.Attempt)
+	c.mu.Unlock()
+	c.options.Tell(c.to.Name, endpoint, attempts)
+	c.to.Gate.Exit()
+}
+
+// enter finds out where a call goes and what its caller says of it. It counts the
+// call in.
+func (c *channel) enter(x *call, name string, opts []grpc.CallOption) error {
+	if c.configErr != nil {
+		return unavailable(c.configErr)
+	}
+	to, err := c.destination(name)
+	if err != nil {
+		return err
+	}
+	if !to.Gate.Enter() {
+		return unavailable(transport.ErrClosed)
+	}
+	x.to, x.configured = to, c.hasMethods
+	x.options, x.waits = readOptions(x.Context, opts)
+	x.rpc.Safe = x.options.Vouched() || to.Engine.Retrier().SafeRPC(x.method) || c.methods.safe(x.method)
+	x.rpc.UnsentOnly = x.options.OnlyUnsent()
+	return nil
+}
+
+// prepare takes the call through the steps that come once: deadline, rate limit and
+// the wait for endpoints. The order is that of the stack in package transport.
+func (c *call) prepare() error {
+	now := time.Now()
+	end, err := c.to.End(c.Context, c.timeouts(), now)
+	if err != nil {
+		return err
+	}
+	c.end = end
+	if err := c.to.Limiter.Acquire(c.Context, "", end); err != nil {
+		return err
+	}
+	err = c.to.Engine.Admit(c.Context, end)
+	if c.waits && errors.Is(err, cluster.ErrNoEndpoints) {
+		c.to.Engine.Retrier().Open(c.to.Engine.Now())
+		err = nil // gRPC waits
+	}
+	return err
+}
+
+// timeouts are the options of the call with the timeout that holds for it: streams
+// have none by default, and a method config can set one.
+func (c *call) timeouts() *destination.Options {
+	configured := time.Duration(0)
+	if c.configured {
+		configured = methodTimeout(c.cc, c.method)
+	}
+	if !c.stream && configured == 0 {
+		return c.options
+	}
+	var o destination.Options
+	if c.options != nil {
+		o = *c.options
+	}
+	if o.Timeout == 0 {
+		o.Timeout = -1
+		if !c.stream && c.to.Timeout > 0 {
+			o.Timeout = c.to.Timeout
+		}
+	}
+	if configured > 0 && (o.Timeout <= 0 || configured < o.Timeout) {
+		o.Timeout = configured
+	}
+	return &o
+}
+
+// limited gives the call's context its end, if it is not there already.
+func (c *call) limited() (release context.CancelFunc) {
+	has, ok := c.Context.Deadline()
+	if c.end.IsZero() || ok && !c.end.Before(has) {
+		return nil
+	}
+	c.Context, release = context.WithDeadlineCause(c.Context, c.end, deadline.ErrCall)
+	return release
+}
+
+// invoke makes the attempts of a unary call.
+func (c *call) invoke(req, reply any, invoker grpc.UnaryInvoker, opts []grpc.CallOption) error {
+	c.release = c.limited()
+	if host := c.to.Host; host != "" {
+		opts = append([]grpc.CallOption{grpc.CallAuthority(host)}, opts...)
+	}
+	for {
+		err := invoker(c.invocation(), c.method, req, reply, c.cc, opts...)
+		c.over()
+		if err == nil {
+			return nil
+		}
+		if !c.again(err, nil) {
+			return c.fail(err)
+		}
+	}
+}
