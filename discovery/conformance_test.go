@@ -29,6 +29,7 @@ var harnesses = []struct {
 	{"Keep", keep},
 	{"Merge", merge},
 	{"Prefer", prefer},
+	{"Subset", subset},
 	{"nested", nested},
 	{"Func", polling},
 }
@@ -233,6 +234,13 @@ func prefer() discoverytest.Harness {
 			ms[0].set()
 			ms[1].say(discovery.Update{Endpoints: set})
 		})
+}
+
+// subset keeps all that the suite has.
+func subset() discoverytest.Harness {
+	return over(1, func(rs []discovery.Resolver) discovery.Resolver {
+		return discovery.Subset{Resolver: rs[0], Size: 100, ByZone: true}
+	}, deal)
 }
 
 func nested() discoverytest.Harness {

@@ -12,7 +12,7 @@
 //
 // Resolvers are values and wrap each other: [Merge] is the union of several
 // sources, [Prefer] the first one that has endpoints, [Keep] starts a watch
-// again that has ended early.
+// again that has ended early, [Subset] keeps some endpoints of very many.
 //
 // A resolver says what there is, not what is healthy: balancing, ejection and
 // retries are other packages' work, and an error never takes endpoints away.

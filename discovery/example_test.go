@@ -51,7 +51,7 @@ func ExampleParse() {
 	fmt.Println(err)
 	// Output:
 	// 10.0.0.1:80 10.0.0.2:80
-	// discovery: target "redis://users": unknown scheme "redis"; want static://host:port,host:port, file:///path, dns://host:port or srv://name
+	// discovery: target "redis://users": unknown scheme "redis"; want static://host:port,host:port, file:///path, dns://host:port or srv://name, with ?subset=20 or without
 }
 
 func ExampleStatic() {
@@ -190,4 +190,18 @@ func ExampleKeep() {
 	// Output:
 	// error: connection lost
 	// 10.0.0.1:80
+}
+
+// The seed is given so that the output is certain; leave it 0, so that each
+// client takes other endpoints.
+func ExampleSubset() {
+	all := make(discovery.Static, 100)
+	for i := range all {
+		all[i].Addr = fmt.Sprintf("10.0.0.%d:80", i)
+	}
+	show(discovery.Subset{Resolver: all, Size: 3, Seed: 1}, 1)
+	show(discovery.Subset{Resolver: all, Size: 3, Seed: 2}, 1)
+	// Output:
+	// 10.0.0.50:80 10.0.0.51:80 10.0.0.93:80
+	// 10.0.0.16:80 10.0.0.40:80 10.0.0.85:80
 }

@@ -41,3 +41,9 @@ func SRVSet(records []*net.SRV, ips map[string][]netip.Addr) ([]tulle.Endpoint, 
 
 // Strictly is the resolver that an answer of "not found" is checked with.
 func Strictly(l Lookup) Lookup { return newLookups(l).strict }
+
+// Chooser is what s does to each set.
+func Chooser(s Subset) func([]tulle.Endpoint) []tulle.Endpoint {
+	c := chooser{size: s.Size, byZone: s.ByZone, seed: s.Seed}
+	return c.choose
+}

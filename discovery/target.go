@@ -5,11 +5,12 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"strconv"
 	"strings"
 )
 
 // forms are the targets that Parse knows, for its errors.
-const forms = "want static://host:port,host:port, file:///path, dns://host:port or srv://name"
+const forms = "want static://host:port,host:port, file:///path, dns://host:port or srv://name, with ?subset=20 or without"
 
 // Parse returns the Resolver that a target names, with its default settings:
 //
@@ -18,8 +19,10 @@ const forms = "want static://host:port,host:port, file:///path, dns://host:port 
 //	dns://users.internal:8080          DNS; without a port the endpoints have none
 //	srv://_http._tcp.users.internal    SRV; the records have the ports
 //
-// Paths are percent-decoded as in URLs. A user, a query or a fragment, a path
-// after a name, a port after that of SRV records, and any other scheme are
+// With ?subset=20 behind it, a target names a Subset of that Size.
+//
+// Paths are percent-decoded as in URLs. A user, any other query or a fragment, a
+// path after a name, a port after that of SRV records, and any other scheme are
 // errors that name the target and what is allowed. Nothing is looked up or opened.
 func Parse(target string) (Resolver, error) {
 	r, err := parse(target)
@@ -36,21 +39,29 @@ func parse(target string) (Resolver, error) {
 	if !ok {
 		return nil, errors.New("no scheme")
 	}
+	if authority, _, _ := strings.Cut(rest, "/"); strings.Contains(authority, "@") {
+		return nil, errors.New("a user is not allowed") // before all else, as passwords may hold anything
+	}
+	if strings.Contains(rest, "#") {
+		return nil, errors.New("a fragment is not allowed")
+	}
+	rest, query, asks := strings.Cut(rest, "?")
 	authority, path := rest, ""
 	if i := strings.IndexByte(rest, '/'); i >= 0 {
 		authority, path = rest[:i], rest[i:]
 	}
-	switch {
-	case strings.Contains(authority, "@"):
-		return nil, errors.New("a user is not allowed")
-	case strings.Contains(rest, "?"):
-		return nil, errors.New("a query is not allowed")
-	case strings.Contains(rest, "#"):
-		return nil, errors.New("a fragment is not allowed")
+	r, err := parseSource(scheme, authority, path)
+	if err != nil || !asks {
+		return r, err
 	}
+	return parseSubset(r, query)
+}
+
+// parseSource takes what stands before a query.
+func parseSource(scheme, authority, path string) (Resolver, error) {
 	switch strings.ToLower(scheme) {
 	case "static":
-		return parseStatic(rest)
+		return parseStatic(authority + path)
 	case "file":
 		return parseFile(authority, path)
 	case "dns":
@@ -59,6 +70,19 @@ func parse(target string) (Resolver, error) {
 		return parseSRV(authority, path)
 	}
 	return nil, fmt.Errorf("unknown scheme %q", scheme)
+}
+
+// parseSubset takes a query, of which there is one.
+func parseSubset(r Resolver, query string) (Resolver, error) {
+	text, ok := strings.CutPrefix(query, "subset=")
+	if !ok {
+		return nil, fmt.Errorf("query %q: want none, or subset=20 or another number", query)
+	}
+	size, err := strconv.ParseUint(text, 10, 32)
+	if err != nil || size < 1 || size > maxSubset {
+		return nil, fmt.Errorf("subset %q: want 1 to %d", text, maxSubset)
+	}
+	return Subset{Resolver: r, Size: int(size)}, nil
 }
 
 // These return untyped nils with their errors: a nil Static in a Resolver

@@ -25,6 +25,10 @@ func TestParse(t *testing.T) {
 		{"dns://[::1]", discovery.DNS{Host: "::1"}},
 		{"dns://[fe80::1%25eth0]:80", discovery.DNS{Host: "fe80::1%eth0", Port: "80"}},
 		{"srv://_http._tcp.users.internal", discovery.SRV{Name: "_http._tcp.users.internal"}},
+		{"static://a:80,b:80?subset=1", discovery.Subset{Resolver: discovery.Static(eps("a:80", "b:80")), Size: 1}},
+		{"file:///a?subset=20", discovery.Subset{Resolver: discovery.File{Path: "/a"}, Size: 20}},
+		{"dns://users:80?subset=1000000", discovery.Subset{Resolver: discovery.DNS{Host: "users", Port: "80"}, Size: 1000000}},
+		{"srv://users?subset=3", discovery.Subset{Resolver: discovery.SRV{Name: "users"}, Size: 3}},
 		{"SRV://users.service.consul.", discovery.SRV{Name: "users.service.consul."}},
 	} {
 		got, err := discovery.Parse(c.target)
@@ -45,7 +49,16 @@ func TestParseErrors(t *testing.T) {
 		{"static://a:80,,b:80", `item 2: "" is empty`},
 		{"static://a:80,b:99999", `item 2: tulle: endpoint addr "b:99999"`},
 		{"static://a:80/x", `item 1: tulle: endpoint addr "a:80/x"`},
-		{"static://a:80?x=1", "a query is not allowed"},
+		{"static://a:80?x=1", `query "x=1": want none, or subset=20`},
+		{"static://a:80?", `query ""`},
+		{"static://a:80?subset=", `subset "": want 1 to 1000000`},
+		{"static://a:80?subset=0", `subset "0": want 1 to 1000000`},
+		{"static://a:80?subset=-1", `subset "-1"`},
+		{"static://a:80?subset=1000001", `subset "1000001"`},
+		{"static://a:80?subset=2&subset=3", `subset "2&subset=3"`},
+		{"static://a:80?subset=2?subset=3", `subset "2?subset=3"`},
+		{"static://a:80?subset=2#x", "a fragment is not allowed"},
+		{"static://?subset=2", `item 1: "" is empty`},
 		{"file://etc/users.json", `"etc" stands where a host would: the path must be absolute`},
 		{"file://./users.json", `"." stands where a host would`},
 		{"file://", `path "" does not name a file`},
@@ -53,7 +66,7 @@ func TestParseErrors(t *testing.T) {
 		{"file:///etc/", `path "/etc/" does not name a file`},
 		{"file:///a%zz", "path: invalid URL escape"},
 		{"file:///a%00b", `Path "/a\x00b"`},
-		{"file:///a?b", "a query is not allowed"},
+		{"file:///a?b", `query "b"`},
 		{"file:///a#b", "a fragment is not allowed"},
 		{"dns://", "no host after two slashes"},
 		{"dns:///users:80", "no host after two slashes"},
@@ -61,7 +74,7 @@ func TestParseErrors(t *testing.T) {
 		{"dns://users:", "no port after the colon"},
 		{"dns://users/", `a path is not allowed, got "/"`},
 		{"dns://8.8.8.8/users:80", "a path is not allowed"},
-		{"dns://users:80?x", "a query is not allowed"},
+		{"dns://users:80?x", `query "x"`},
 		{"dns://users:80#x", "a fragment is not allowed"},
 		{"dns://users:http", `Port "http": want 1 to 65535`},
 		{"dns://a:80,b:80", "too many colons"},
@@ -74,7 +87,7 @@ func TestParseErrors(t *testing.T) {
 		{"srv://_http._tcp.users:80", `a port is not allowed, got "80": SRV records have their own`},
 		{"srv://_http._tcp.users:", "no port after the colon"},
 		{"srv://users/x", "a path is not allowed"},
-		{"srv://users?x", "a query is not allowed"},
+		{"srv://users?x", `query "x"`},
 		{"srv://10.0.0.1", `Name "10.0.0.1": want the name of SRV records`},
 		{"srv://[::1]", `Name "::1"`},
 		{"srv://a%2fb", `Name "a/b"`},
@@ -95,6 +108,7 @@ func TestParseErrors(t *testing.T) {
 func TestParsePassword(t *testing.T) {
 	for _, target := range []string{
 		"dns://me:secret@users:80", "dns://secret@users", "static://me:secret@a:80", "consul://me:secret@a/b", "file://me:secret@host/a",
+		"dns://me:secret?x@users", "dns://me:x?secret@users:80", "dns://me:x#secret@users", "dns://secret@users?subset=2",
 	} {
 		_, err := discovery.Parse(target)
 		if err == nil || !strings.Contains(err.Error(), "a user is not allowed") {
@@ -113,6 +127,7 @@ func FuzzParse(f *testing.F) {
 		"static://a:80,b:80", "file:///a/b", "dns://a:80", "dns://[::1]:80", "dns://a", "x://y", "://", "dns://%", "dns://[",
 		"file:///%2e%2e/a", "dns://a@b", "static://", "dns://[fe80::1%25e]", "DNS://a:1", "dns://]:1", "file://\x00/",
 		"srv://_http._tcp.users.internal", "srv://a:1", "srv://[::1]", "srv://%", "srv://.", "srv://_a._b.c/d",
+		"static://a:80,b:80?subset=1", "dns://a?subset=20", "file:///a?subset=0", "srv://a?subset", "static://a?subset=99999999999",
 	} {
 		f.Add(s)
 	}
@@ -126,6 +141,12 @@ func FuzzParse(f *testing.F) {
 		}
 		if err := r.(interface{ Validate() error }).Validate(); err != nil {
 			t.Fatalf("Parse(%q): got %#v, which is not valid: %v", target, r, err)
+		}
+		if s, ok := r.(discovery.Subset); ok {
+			r = s.Resolver
+			if err := r.(interface{ Validate() error }).Validate(); err != nil {
+				t.Fatalf("Parse(%q): got a subset of %#v, which is not valid: %v", target, r, err)
+			}
 		}
 		if f, ok := r.(discovery.File); ok && !strings.HasPrefix(f.Path, "/") {
 			t.Fatalf("Parse(%q): got the path %q, want an absolute one", target, f.Path)

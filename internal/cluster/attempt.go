@@ -43,8 +43,14 @@ func (c *Cluster) Begin(a *Attempt, call *tulle.Call, now time.Duration) error {
 // connection, for adapters that connect beforehand. A nil Set is all, which are
 // then connected to when they are picked.
 type Reachable struct {
-	View *View
-	Set  balancer.Set
+	View *View        // the endpoints that Set numbers
+	Set  balancer.Set // nil: all
+}
+
+// Usable says that at least one of them is not left out.
+func (r Reachable) Usable() bool {
+	out := r.View.out.Load()
+	return out == nil || !covers(out.set, r.View.all(r.Set))
 }
 
 // BeginAmong is Begin for the endpoints in among. What the engine believes to be
@@ -64,7 +70,9 @@ func (c *Cluster) BeginAmong(a *Attempt, call *tulle.Call, now time.Duration, am
 	}
 	a.view, a.start, a.pass = v, now, pass
 	i := -1
-	if !pass.Trial() {
+	if !pass.Trial() && (len(call.Tried) == 0 || v.left(out) == 0) {
+		// One call tries one that is left out: else several of them could use
+		// up all attempts of a call while others serve.
 		i = c.probe(among, call, now)
 	}
 	if i >= 0 {
@@ -90,6 +98,7 @@ func (c *Cluster) pick(among Reachable, call *tulle.Call, now time.Duration) int
 	v := among.View
 	q := balancer.Query{Now: now, Among: among.Set}
 	if out := v.out.Load(); out != nil {
+		c.avoided.out.Add(1)
 		q.Avoid = out.set
 		if among.Set == nil && v.left(out) == 0 {
 			// Rather one that answers badly than none; but what cannot be
@@ -100,8 +109,11 @@ func (c *Cluster) pick(among Reachable, call *tulle.Call, now time.Duration) int
 			q.Avoid = nil
 		}
 	}
-	if len(call.Tried) > 0 || v.tiers != nil {
+	if len(call.Tried) > 0 {
+		c.avoided.tried.Add(1)
 		c.narrow(v, &q, call)
+	} else if v.layout != nil {
+		c.share(v, &q, now)
 	}
 	if len(call.Tried) > 0 && covers(q.Avoid, v.all(q.Among)) {
 		// Rather one that is left out than one that this call has tried.
@@ -120,27 +132,14 @@ func (c *Cluster) pick(among Reachable, call *tulle.Call, now time.Duration) int
 // narrow keeps the pick off endpoints that were tried, within the most preferred
 // group that has others, and strictly off those that are barred.
 func (c *Cluster) narrow(v *View, q *balancer.Query, call *tulle.Call) {
-	if len(call.Tried) > 0 {
-		avoid := c.tried(v, call)
-		for w := range q.Avoid {
-			avoid[w] |= q.Avoid[w]
-		}
-		q.Avoid = avoid
+	avoid := c.tried(v, call)
+	for w := range q.Avoid {
+		avoid[w] |= q.Avoid[w]
 	}
+	q.Avoid = avoid
 	limited := q.Among
-	if limited == nil {
-		for _, tier := range v.tiers {
-			q.Among = tier
-			if !covers(q.Avoid, tier) {
-				return // barred ones are in Avoid too, and there are others
-			}
-		}
-	} else {
-		for _, tier := range v.tiers {
-			if q.Among = both(tier, limited); !covers(q.Avoid, q.Among) {
-				return
-			}
-		}
+	if v.layout != nil && c.elsewhere(v, q, call) {
+		return // barred ones are in Avoid too, and there are others
 	}
 	if call.AnyBarred() {
 		q.Among = c.unbarred(v, call)
@@ -273,6 +272,7 @@ func (a *Attempt) Answer(call *tulle.Call, o tulle.Outcome, now time.Duration) {
 		a.view.cluster.answer(a.pass)
 		a.view.cluster.pool.sample(o.Elapsed, now)
 		a.state().window.sample(o.Elapsed, now)
+		a.view.observe(a.index(), o.Elapsed, true)
 		return
 	}
 	a.judge(o, verdict, now)
@@ -315,6 +315,9 @@ func (a *Attempt) judge(o tulle.Outcome, verdict tulle.Verdict, now time.Duratio
 	if verdict == tulle.Failure {
 		a.view.cluster.pool.fail(now)
 		a.state().window.fail(now)
+		if !a.probing() {
+			a.view.observe(a.index(), 0, false)
+		}
 	}
 	service := o.Class.Service()
 	if a.probing() && service == tulle.Failure {

@@ -36,9 +36,18 @@ type Config struct {
 	// Retrier decides on repeats and owns the destination's budget. Required.
 	Retrier *retry.Retrier
 
+	// Zone is the caller's zone, whose endpoints are preferred. Empty: zones do
+	// not matter. Locality says how far; defaults are filled in.
+	Zone     string
+	Locality Locality
+
 	// Changed is called after the set of endpoints was replaced, and after
 	// discovery has failed, without a lock. Nil: nobody is told.
 	Changed func()
+
+	// Health is called after an endpoint was left out or is used again, without
+	// a lock; rest is how long it is left out. Nil: nobody is told.
+	Health func(e *tulle.Endpoint, state breaker.OutlierState, rest time.Duration)
 
 	// Rand returns uniform random bits; for simulations. Nil: math/rand/v2.
 	Rand func() uint64
@@ -51,7 +60,9 @@ type Cluster struct {
 	start time.Time
 	view  atomic.Pointer[View]
 	pool  poolStats
+	zones zones
 
+	avoided   avoided
 	silent    atomic.Uint64         // repeats that the sender made by itself
 	ejections atomic.Uint64         // how often an endpoint was left out
 	downSince atomic.Int64          // since when all endpoints are left out, 0 while they are not
@@ -79,8 +90,10 @@ func New(cfg Config) *Cluster {
 		refresh: make(chan struct{}, 1),
 		ready:   make(chan struct{}),
 		known:   make(map[string]*state),
+		zones:   zones{lean: 1},
 	}
 	cfg.Ejection = cfg.Ejection.WithDefaults()
+	cfg.Locality = cfg.Locality.withDefaults()
 	c.cfg.Store(&cfg)
 	return c
 }
@@ -91,6 +104,10 @@ func (c *Cluster) Reconfigure(cfg Config, rebuild bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	cfg.Ejection = cfg.Ejection.WithDefaults()
+	cfg.Locality = cfg.Locality.withDefaults()
+	if old := c.cfg.Load(); old.Zone != cfg.Zone || old.Locality != cfg.Locality {
+		rebuild, c.zones.lean = true, 1
+	}
 	c.cfg.Store(&cfg)
 	if v := c.view.Load(); rebuild && v != nil && len(v.members) > 0 {
 		c.replaceLocked(v.members, c.Now()) // the members stay, so nothing is retired
@@ -233,6 +250,15 @@ func (c *Cluster) Mean(now time.Duration) time.Duration {
 
 // View is the set of endpoints as it is now, nil before the first report.
 func (c *Cluster) View() *View { return c.view.Load() }
+
+// Health counts the endpoints that are not left out, and all.
+func (c *Cluster) Health() (healthy, total int) {
+	v := c.view.Load()
+	if v == nil {
+		return 0, 0
+	}
+	return v.left(v.out.Load()), len(v.members)
+}
 
 // Len is the number of endpoints in the set.
 func (c *Cluster) Len() int {

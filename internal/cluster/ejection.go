@@ -137,6 +137,7 @@ func (c *Cluster) publishHealth(s *state) {
 	v := c.view.Load()
 	if i := int(s.index.Load()); i < len(v.states) && v.states[i] == s {
 		c.markLocked(v, i)
+		c.planLocked(v)
 	}
 }
 
@@ -300,6 +301,7 @@ func (c *Cluster) lead(v *View, q balancer.Query, i int, now time.Duration) int 
 	if share >= 1 || float64(c.random()>>11)/(1<<53) < share {
 		return i
 	}
+	c.avoided.returning.Add(1)
 	avoid := balancer.NewSet(len(v.members))
 	copy(avoid, q.Avoid)
 	avoid.Add(i)

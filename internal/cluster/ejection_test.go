@@ -238,3 +238,35 @@ func TestEjectionSurvivesUpdates(t *testing.T) {
 		}
 	})
 }
+
+// Endpoints that were left out at the same time are due at the same time. A call
+// must not spend all its attempts on them while another endpoint serves.
+func TestOneTryOfTheDeadForEachCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, balancer.RoundRobin{})
+		update(t, c, set("a:1", "b:1", "c:1", "d:1", "alive:1"))
+		for _, addr := range []string{"a:1", "b:1", "c:1", "d:1"} {
+			c.Unreachable(addr, errors.New("refused"))
+		}
+		for range 8 {
+			time.Sleep(2 * time.Second) // all are due
+			call := &tulle.Call{Safe: true}
+			if got := attempt(t, c, call, 0, tulle.Unsent); got == "alive:1" {
+				t.Error("got the one that serves, want one of those that are due")
+			}
+			if got := attempt(t, c, call, time.Millisecond, tulle.Answered); got != "alive:1" {
+				t.Errorf("the repeat: got %s, want the one that serves", got)
+			}
+		}
+		// When nobody is left, each of them is worth a try.
+		c.Unreachable("alive:1", errors.New("refused"))
+		time.Sleep(2 * time.Second)
+		call, tried := &tulle.Call{Safe: true}, map[string]bool{}
+		for range 3 {
+			tried[attempt(t, c, call, 0, tulle.Unsent)] = true
+		}
+		if len(tried) != 3 {
+			t.Errorf("got %v, want three of the five", tried)
+		}
+	})
+}

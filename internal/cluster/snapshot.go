@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/tullemesh/tulle"
@@ -22,6 +23,16 @@ type EndpointStatus struct {
 	Until     time.Duration  // when it may be tried again, from now; 0 while it is in use
 }
 
+// avoided counts picks by why they kept off endpoints.
+type avoided struct{ out, tried, returning atomic.Uint64 }
+
+// Avoided is those counts at a moment.
+type Avoided struct {
+	Out       uint64 // some endpoints were left out
+	Tried     uint64 // some had failed the call
+	Returning uint64 // one that came back had had enough
+}
+
 // Status is what the engine knows of the destination at a moment.
 type Status struct {
 	Endpoints []EndpointStatus // in the order of discovery
@@ -29,9 +40,28 @@ type Status struct {
 	Failure   error            // the last error of discovery, nil after a good report
 	Mean      time.Duration    // mean time to headers over the last 10 s
 	Median    time.Duration
+	Successes float64 // outcomes over the last 10 s
+	Failures  float64
+	Spread    Spread  // of the time to headers over the last 10 s
 	Budget    float64 // repeats that could be made now
 	Ejections uint64  // how often an endpoint was left out
-	Silent    uint64  // repeats that senders made by themselves
+	Avoided   Avoided
+	Silent    uint64        // repeats that senders made by themselves
+	Groups    []GroupStatus // how calls are shared out among priorities and zones, nil if there is one group
+}
+
+// Spread is how the time to headers is spread: the least, the quantiles in
+// percent, the most. Each is the middle of a step of the histogram, of which
+// four make a doubling.
+type Spread struct{ Min, P25, P75, P90, P95, P99, P995, Max time.Duration }
+
+// spread reads the quantiles.
+func (t *tally) spread() Spread {
+	const all = 1 - 1e-9 // sums of fractions may miss the last one
+	return Spread{
+		t.quantile(0), t.quantile(0.25), t.quantile(0.75), t.quantile(0.9),
+		t.quantile(0.95), t.quantile(0.99), t.quantile(0.995), t.quantile(all),
+	}
 }
 
 // Status reads the present state. The parts are read one after the other while
@@ -44,14 +74,19 @@ func (c *Cluster) Status() Status {
 		Failure:   c.Failure(),
 		Mean:      recent.mean(),
 		Median:    recent.quantile(0.5),
+		Successes: recent.successes,
+		Failures:  recent.failures,
+		Spread:    recent.spread(),
 		Budget:    c.cfg.Load().Retrier.Budget().Balance(now),
 		Ejections: c.ejections.Load(),
+		Avoided:   Avoided{c.avoided.out.Load(), c.avoided.tried.Load(), c.avoided.returning.Load()},
 		Silent:    c.silent.Load(),
 	}
 	v := c.view.Load()
 	if v == nil {
 		return s
 	}
+	s.Groups = v.groups()
 	d, _ := v.picker.(balancer.Describer)
 	s.Endpoints = make([]EndpointStatus, len(v.members))
 	for i := range v.members {

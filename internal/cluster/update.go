@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -37,9 +38,12 @@ type View struct {
 	out atomic.Pointer[outSet]
 	due atomic.Int64
 
-	// tiers holds, where priorities differ, the endpoints up to each of them,
-	// the most preferred first.
-	tiers []balancer.Set
+	// layout is how the endpoints fall into groups, nil if they are one; plan is
+	// how the calls are shared out among those. Retune is when zones are
+	// compared again.
+	layout *layout
+	plan   atomic.Pointer[plan]
+	retune atomic.Int64
 }
 
 // Endpoints are the members, in the order of discovery. They must not be changed.
@@ -165,7 +169,13 @@ func validate(members []tulle.Endpoint) error {
 // belonged to endpoints that are no longer in it.
 func (c *Cluster) replaceLocked(members []tulle.Endpoint, now time.Duration) []Resource {
 	prev := c.view.Load()
-	v := &View{cluster: c, members: members, states: make([]*state, len(members)), tiers: tiers(members)}
+	v := &View{cluster: c, members: members, states: make([]*state, len(members))}
+	cfg := c.cfg.Load()
+	if v.layout = newLayout(members, cfg.Zone, cfg.Locality); v.layout == nil || v.layout.compared < 0 {
+		v.retune.Store(math.MaxInt64)
+	} else {
+		v.retune.Store(int64(c.zones.stepped + compareEvery))
+	}
 	nodes := make([]balancer.Node, len(members))
 	var retired []Resource
 
@@ -191,7 +201,7 @@ func (c *Cluster) replaceLocked(members []tulle.Endpoint, now time.Duration) []R
 		if prev != nil {
 			m.Prev = prev.picker
 		}
-		v.picker = c.cfg.Load().Policy.Build(m)
+		v.picker = cfg.Policy.Build(m)
 		for i, s := range v.states {
 			s.node = v.picker.Node(i)
 			if state, _ := s.outlier.State(); state != breaker.OutlierHealthy {
@@ -199,6 +209,7 @@ func (c *Cluster) replaceLocked(members []tulle.Endpoint, now time.Duration) []R
 			}
 		}
 	}
+	c.planLocked(v)
 	c.view.Store(v)
 	if prev != nil {
 		retired = c.leaveLocked(prev, v, now, retired)
@@ -274,28 +285,4 @@ func (s *state) release(retired []Resource) []Resource {
 		retired = append(retired, h.Resource)
 	}
 	return retired
-}
-
-// tiers groups endpoints by priority, each group with those before it. It is nil
-// where all have the same.
-func tiers(members []tulle.Endpoint) []balancer.Set {
-	var levels []int
-	for i := range members {
-		if at, ok := slices.BinarySearch(levels, members[i].Priority); !ok {
-			levels = slices.Insert(levels, at, members[i].Priority)
-		}
-	}
-	if len(levels) < 2 {
-		return nil
-	}
-	sets := make([]balancer.Set, len(levels))
-	for k, level := range levels {
-		sets[k] = balancer.NewSet(len(members))
-		for i := range members {
-			if members[i].Priority <= level {
-				sets[k].Add(i)
-			}
-		}
-	}
-	return sets
 }
