@@ -104,6 +104,9 @@ func (c *Call) Report(o Outcome) {
 // Reported says whether some layer has classified the attempt in hand.
 func (c *Call) Reported() bool { return c != nil && c.reported }
 
+// HasTried says whether addr was tried without success.
+func (c *Call) HasTried(addr string) bool { return slices.Contains(c.Tried, addr) }
+
 // Try remembers addr as tried without success.
 func (c *Call) Try(addr string) {
 	if !slices.Contains(c.Tried, addr) {

@@ -20,6 +20,7 @@ const (
 	grpcInternal          GRPCCode = 13
 	grpcUnavailable       GRPCCode = 14
 	grpcDataLoss          GRPCCode = 15
+	grpcUnauthenticated   GRPCCode = 16 // the last one
 )
 
 // GRPCFacts are what is known of one gRPC attempt when it has ended: the input of
@@ -35,8 +36,9 @@ type GRPCFacts struct {
 	// AttemptTimeout says that the attempt timeout ended it.
 	AttemptTimeout bool
 
-	// Sent says that bytes of the request may have left, Received that the
-	// server sent anything back. A status without it was made on this side.
+	// Sent says that bytes of the request may have left, and not of one that
+	// could not be encoded. Received says that the server sent anything back; a
+	// status without it was made on this side.
 	Sent, Received bool
 
 	// Began says that the server had begun to answer, by headers or messages.
@@ -44,7 +46,8 @@ type GRPCFacts struct {
 	Began bool
 
 	// Expired says that the server did not run the call, as its time was up when
-	// its turn came (ExpiredHeader in the trailer).
+	// its turn came (ExpiredHeader in the trailer). It counts with
+	// DEADLINE_EXCEEDED only.
 	Expired bool
 
 	// Pushback says that the server sent grpc-retry-pushback-ms (gRFC A6):
@@ -80,7 +83,7 @@ func classOfCode(f *GRPCFacts) Class {
 	switch {
 	case f.Code == grpcOK:
 		return Answered
-	case f.Expired:
+	case f.Expired && f.Code == grpcDeadlineExceeded:
 		return Ignored
 	case f.AttemptTimeout:
 		if !f.Sent {
@@ -94,6 +97,8 @@ func classOfCode(f *GRPCFacts) Class {
 		return Ignored
 	case f.Began:
 		return classOfBroken(f)
+	case !f.Received && f.Sent && f.Code == grpcInternal:
+		return Lost // the server reset the stream
 	case !f.Received && f.Code != grpcUnavailable && f.Code != grpcCanceled && f.Code != grpcDeadlineExceeded:
 		return Ignored // this side says so of the call itself: a message that cannot be encoded, or is too large
 	}
@@ -128,6 +133,9 @@ func classOfAnswer(f *GRPCFacts) Class {
 			return Lost
 		}
 		return Unsent
+	}
+	if f.Code > grpcUnauthenticated {
+		return Failed // the protocol has a code that is none of its own count as UNKNOWN
 	}
 	return Answered
 }

@@ -63,6 +63,17 @@ func TestOutcomesGolden(t *testing.T) {
 			fmt.Fprintf(&b, "%s: %s\n", f.name, describe(o))
 		}
 	}
+	for _, s := range []grpcSection{
+		{"gRPC: status by how far it got", codeFacts()},
+		{"gRPC: whose time was up", endFacts()},
+		{"gRPC: grpc-retry-pushback-ms", pushbackFacts()},
+		{"gRPC: work that had expired", expiredFacts()},
+	} {
+		fmt.Fprintf(&b, "\n## %s\n", s.title)
+		for _, f := range s.facts {
+			fmt.Fprintf(&b, "%s: %s\n", f.name, describe(tulle.ClassifyGRPC(f.f)))
+		}
+	}
 	if *update {
 		if err := os.WriteFile(name, []byte(b.String()), 0o644); err != nil {
 			t.Fatal(err)
@@ -94,6 +105,9 @@ func describe(o tulle.Outcome) string {
 	text := fmt.Sprintf("%v | %s", o.Class, columns(o.Class))
 	if o.Hinted {
 		text += fmt.Sprintf(" (hint %v)", o.RetryAfter)
+	}
+	if o.Final {
+		text += " (final)"
 	}
 	return text
 }

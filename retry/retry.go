@@ -125,9 +125,18 @@ func (r *Retrier) Adopt(other *Retrier) {
 // An Override replaces parts of a Config for some of the calls. What is zero stays
 // as it is; ranges are those of Config.
 type Override struct {
-	Attempts               int
+	// Attempts is Config.Attempts.
+	Attempts int
+
+	// MinBackoff and MaxBackoff are those of Config.
 	MinBackoff, MaxBackoff time.Duration
-	Condition              func(call *tulle.Call) tulle.Repetition
+
+	// Condition is Config.Condition.
+	Condition func(call *tulle.Call) tulle.Repetition
+
+	// Statuses are those of outcomes (HTTP statuses or gRPC codes) that safe
+	// and keyed calls repeat, besides what the Config repeats.
+	Statuses []int
 }
 
 // With is a Retrier for some of the calls of r, which shares budget and counts
@@ -147,7 +156,26 @@ func (r *Retrier) With(o Override) *Retrier {
 	if o.Condition != nil {
 		cfg.Condition = o.Condition
 	}
+	if len(o.Statuses) > 0 {
+		cfg.Condition = cfg.also(o.Statuses)
+	}
 	return &Retrier{cfg: cfg, ledger: r.ledger}
+}
+
+// also is the Config's answer to what may be repeated, with some statuses besides.
+func (c Config) also(statuses []int) func(*tulle.Call) tulle.Repetition {
+	condition := c.Condition
+	return func(call *tulle.Call) tulle.Repetition {
+		repeat := call.Last.Class.Repetition()
+		if condition != nil {
+			repeat = condition(call)
+		}
+		answered := call.Last.Class != tulle.Ignored && call.Last.Class != tulle.Truncated
+		if repeat == tulle.NoRepeat && answered && slices.Contains(statuses, call.Last.Status) {
+			return tulle.RepeatSafe
+		}
+		return repeat
+	}
 }
 
 // Budget is what the repeats are paid from. Hedges draw on it too.

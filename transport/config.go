@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"cmp"
 	"crypto/tls"
 	"net/http"
 	"net/netip"
@@ -13,6 +14,8 @@ import (
 	"github.com/tullemesh/tulle/discovery"
 	"github.com/tullemesh/tulle/retry"
 	"github.com/tullemesh/tulle/transport/limit"
+	"github.com/tullemesh/tulle/transport/route"
+	"github.com/tullemesh/tulle/transport/telemetry"
 )
 
 // Config says which services there are and how calls to them are treated. It is
@@ -28,6 +31,31 @@ type Config struct {
 	// service.
 	Services map[string]Service
 
+	// Environment is the environment of calls when nobody says otherwise, for
+	// services that have destinations in environments. Default (""): "prod".
+	Environment string
+
+	// Environments says how environments relate: what each falls back on, and
+	// which are protected. An environment without settings need not be here.
+	Environments map[string]route.Environment
+
+	// Rules say where calls to all services go, and what becomes of them; they
+	// come after the rules of a service's own.
+	Rules []route.Rule
+
+	// Labels describe this process, for rules that match on their caller.
+	Labels map[string]string
+
+	// Override says which overrides from headers and code are honoured.
+	// Default: none from headers, and from code those outside of protected
+	// environments.
+	Override route.OverridePolicy
+
+	// Zone is the zone that this process runs in. Of services whose endpoints
+	// carry zones, those in it are preferred, as Policy.Locality says. Default
+	// (""): zones do not matter.
+	Zone string
+
 	// Unknown says what becomes of calls to hosts that are no services.
 	// Default: Pass.
 	Unknown Unknown
@@ -42,6 +70,11 @@ type Config struct {
 	// discovery.NonPublic is a list for hosts that come from outside. A
 	// discovery.DNS or SRV that is given as a Resolver has its own.
 	RefuseAddrs []netip.Prefix
+
+	// Telemetry says where spans, metrics and events go. Default: what the
+	// application has installed in package otel, and no log. It is that of New;
+	// Update does not change it.
+	Telemetry telemetry.Config
 
 	// Base sends the attempts. Nil is a tuned http.Transport. A Base of type
 	// *http.Transport is cloned for each endpoint and never changed. Any other
@@ -93,7 +126,8 @@ const (
 	H2C
 )
 
-// A Service is one logical name. Exactly one of Target and Resolver is set.
+// A Service is one logical name. Exactly one of Target, Resolver and Environments
+// is set.
 type Service struct {
 	// Target is where the endpoints come from, as a URL:
 	// "static://10.0.0.1:80,10.0.0.2:80", "file:///etc/tulle/users.json",
@@ -133,6 +167,89 @@ type Service struct {
 
 	// Policy overrides Config.Defaults, field by field.
 	Policy Policy
+
+	// Environments are its destinations, one for each environment that it is
+	// in. What a destination leaves out is that of the Service.
+	Environments map[string]Destination
+
+	// Environment is Config.Environment for this service.
+	Environment string
+
+	// Rules are its own, before Config.Rules. OnlyRules refuses calls that no
+	// rule matches, as the Gateway API has it.
+	Rules     []route.Rule
+	OnlyRules bool
+}
+
+// A Destination is a service in one environment. Exactly one of Target and
+// Resolver is set; the other fields are those of Service, and override them.
+type Destination struct {
+	// Target and Resolver are where the endpoints come from.
+	Target   string
+	Resolver discovery.Resolver
+
+	// Host is what servers see.
+	Host string
+
+	// TLS and TLSServerName are how connections are secured.
+	TLS           *tls.Config
+	TLSServerName string
+
+	// Protocol is how attempts are spoken. H2C of the Service stays H2C.
+	Protocol Protocol
+
+	// External says that the destination is not ours, even if the Service does
+	// not say so.
+	External bool
+
+	// Policy overrides that of the Service, field by field.
+	Policy Policy
+}
+
+// at is the service as it is at a destination.
+func (s Service) at(d Destination) Service {
+	s.Target, s.Resolver = d.Target, d.Resolver
+	s.Host = cmp.Or(d.Host, s.Host)
+	if d.TLS != nil {
+		s.TLS = d.TLS
+	}
+	s.TLSServerName = cmp.Or(d.TLSServerName, s.TLSServerName)
+	s.Protocol = max(d.Protocol, s.Protocol)
+	s.External = s.External || d.External
+	s.Policy = d.Policy.over(s.Policy)
+	return s
+}
+
+// places are the destinations of the service, as services; the one of a service
+// without environments is "".
+func (s Service) places() map[string]Service {
+	if len(s.Environments) == 0 {
+		return map[string]Service{"": s}
+	}
+	all := make(map[string]Service, len(s.Environments))
+	for env, d := range s.Environments {
+		all[env] = s.at(d)
+	}
+	return all
+}
+
+// routing is the part of the Config that says where calls go. Keys of services are
+// those that serviceKey makes.
+func (c *Config) routing() route.Config {
+	r := route.Config{
+		Default: c.Environment, Environments: c.Environments, Rules: c.Rules, Labels: c.Labels, Override: c.Override,
+		Services: make(map[string]route.Service, len(c.Services)),
+	}
+	for name, s := range c.Services {
+		key, err := serviceKey(name)
+		if err != nil {
+			continue // Validate names it
+		}
+		r.Services[key] = route.Service{
+			Environments: sortedKeys(s.Environments), Default: s.Environment, Rules: s.Rules, OnlyRules: s.OnlyRules,
+		}
+	}
+	return r
 }
 
 // A Policy says how calls are treated. A field that is left zero in a Service
@@ -173,6 +290,10 @@ type Policy struct {
 	// serves. Default (nil): the zero breaker.Config.
 	Breaker *breaker.Config
 
+	// Locality says how calls are shared out among the priorities and zones of
+	// the endpoints. Default (nil): the zero Locality.
+	Locality *Locality
+
 	// Limit bounds the rate of calls; a call waits in it or is refused with
 	// limit.ErrLimited, and repeats are not counted. Default (nil): no limit.
 	Limit *limit.Config
@@ -204,6 +325,9 @@ func (p Policy) over(d Policy) Policy {
 	if p.Breaker == nil {
 		p.Breaker = d.Breaker
 	}
+	if p.Locality == nil {
+		p.Locality = d.Locality
+	}
 	if p.Limit == nil {
 		p.Limit = d.Limit
 	}
@@ -224,6 +348,9 @@ func (p Policy) withDefaults() Policy {
 	}
 	if p.Breaker == nil {
 		p.Breaker = &breaker.Config{}
+	}
+	if p.Locality == nil {
+		p.Locality = &Locality{}
 	}
 	if p.Limit == nil {
 		p.Limit = &limit.Config{}

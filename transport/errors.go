@@ -5,8 +5,10 @@ import (
 	"net"
 	"strings"
 
+	"github.com/tullemesh/tulle"
 	"github.com/tullemesh/tulle/internal/cluster"
 	"github.com/tullemesh/tulle/retry"
+	"github.com/tullemesh/tulle/transport/telemetry"
 )
 
 // The states in which a call fails here, without a word from an endpoint.
@@ -47,8 +49,14 @@ type Error struct {
 	// attempt, or 0.
 	Status int
 
+	// Record is what was decided about the call, if telemetry.WithTrace or
+	// WithRecord asked for it, or it was one of those that are sampled.
+	Record *telemetry.Record
+
 	// Err is the cause.
 	Err error
+
+	unsent bool // nobody could be reached, so that nothing was sent
 }
 
 // Error implements error. The number of attempts and the status that was given up
@@ -81,12 +89,16 @@ func (e *Error) Temporary() bool { return e.Timeout() }
 // fail makes the error of the call from that of its last attempt.
 func (x *exchange) fail(err error) error {
 	e := &Error{Service: x.svc.Name, Attempts: int(x.call.Attempt), Err: err}
+	e.unsent = x.call.Last.Class == tulle.Unsent || unreachable(err)
 	if x.endpoint != nil {
 		e.Endpoint = x.endpoint.Addr
 	}
 	var gaveUp *retry.Error
 	if errors.As(err, &gaveUp) {
 		e.Status = gaveUp.Status
+	}
+	if t := x.traces(); t != nil {
+		e.Record = t.call.Record()
 	}
 	return e
 }

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -19,6 +20,8 @@ import (
 	"github.com/tullemesh/tulle/internal/eob"
 	"github.com/tullemesh/tulle/retry"
 	"github.com/tullemesh/tulle/transport/deadline"
+	"github.com/tullemesh/tulle/transport/route"
+	"github.com/tullemesh/tulle/transport/telemetry"
 )
 
 // An exchange is one call on its way. It holds its first attempt in place, so
@@ -33,7 +36,7 @@ type exchange struct {
 	in       *http.Request        // the caller's, never changed
 	options  *destination.Options // or nil
 	endpoint *tulle.Endpoint
-	limits   *limits // nil without a deadline
+	limits   *limits // nil without a deadline, unless somebody follows the call
 	call     tulle.Call
 	replay   retry.Replay
 
@@ -63,12 +66,16 @@ type extra struct {
 	rewound atomic.Int32 // how often the sender asked for the body again
 	trace   atomic.Pointer[httptrace.ClientTrace]
 	stop    atomic.Pointer[func() bool] // takes back the watch on the caller's context
+
+	span *telemetry.Attempt // or nil
+	ctx  context.Context    // of the span, nil unless somebody follows the call
 }
 
-// limits are what only a call with a deadline needs.
+// limits are what only a call with a deadline needs, or one that is followed.
 type limits struct {
-	end   time.Time      // of the call; zero: only attempts have a timeout
-	bound deadline.Bound // of the first attempt
+	end    time.Time      // of the call; zero: only attempts have a timeout, or none
+	bound  deadline.Bound // of the first attempt
+	traces *traces        // nil unless somebody follows the call
 }
 
 // bounded is an exchange with a deadline, still one object.
@@ -77,15 +84,33 @@ type bounded struct {
 	limits limits
 }
 
-// newExchange begins a call to svc.
-func newExchange(svc *service, in *http.Request, options *destination.Options) *exchange {
+// traced is a bounded exchange that somebody follows, still one object.
+type traced struct {
+	bounded
+	traces traces
+}
+
+// newExchange begins a call to svc. Followed is the object for it where somebody
+// follows the call, else nil.
+func newExchange(svc *service, in *http.Request, options *destination.Options, followed *traced) *exchange {
 	var x *exchange
-	if svc.bounds(in, options) {
-		b := new(bounded)
+	var b *bounded
+	switch {
+	case followed != nil:
+		b, x = &followed.bounded, &followed.exchange
+		b.limits.traces = &followed.traces
+		x.first.extra.Store(&followed.traces.first)
+	case svc.bounds(in, options):
+		b = new(bounded)
 		x = &b.exchange
-		x.limits, x.first.bound = &b.limits, &b.limits.bound
-	} else {
+	default:
 		x = new(exchange)
+	}
+	if b != nil {
+		x.limits = &b.limits
+		if svc.bounds(in, options) {
+			x.first.bound = &b.limits.bound
+		}
 	}
 	x.first.x = x
 	x.svc, x.in, x.options = svc, in, options
@@ -105,8 +130,9 @@ func once(in *http.Request) bool {
 
 // Attempt implements retry.Attempter: it makes one more attempt.
 func (x *exchange) Attempt() (*http.Response, error) {
+	x.repeats()
 	a := &attempt{x: x}
-	if x.limits != nil {
+	if x.first.bound != nil {
 		a.bound = new(deadline.Bound)
 	}
 	return x.svc.attempt(a)
@@ -123,9 +149,20 @@ func (x *exchange) deadline() time.Time {
 	return x.limits.end
 }
 
+// traces are what follows the call, or nil.
+func (x *exchange) traces() *traces {
+	if x.limits == nil {
+		return nil
+	}
+	return x.limits.traces
+}
+
 // done takes away one of the things that keep the call running.
 func (x *exchange) done() {
 	if x.open.Add(-1) == 0 {
+		if x.traces() != nil {
+			x.traces().end(x)
+		}
 		x.svc.Gate.Exit()
 	}
 }
@@ -138,6 +175,9 @@ func (a *attempt) prepare(now time.Time) error {
 	if err != nil {
 		return err
 	}
+	if x.traces() != nil {
+		a.follow()
+	}
 	if a.bound != nil {
 		a.start(now)
 	}
@@ -148,26 +188,35 @@ func (a *attempt) prepare(now time.Time) error {
 	}
 	a.url = *x.in.URL
 	a.req.URL = &a.url
-	if a.req.Host == "" {
-		a.req.Host = x.svc.Host
-	}
-	if a.req.Host == "" {
-		a.req.Host = a.url.Host
-	}
+	a.req.Host = x.host()
 	if !x.svc.External {
 		a.announce(now)
+	} else {
+		a.req.Header = foreign(x.in.Header)
 	}
 	return nil
+}
+
+// host is what the server sees as host. A host of the caller's own wins over that
+// of the service; the one of the URL, which http.NewRequest sets, is none.
+func (x *exchange) host() string {
+	if host := x.options.Host(""); host != "" {
+		return host
+	}
+	if x.in.Host != "" && x.in.Host != x.in.URL.Host {
+		return x.in.Host
+	}
+	return cmp.Or(x.svc.Host, x.in.URL.Host)
 }
 
 // start begins the attempt's time.
 func (a *attempt) start(now time.Time) {
 	x := a.x
 	var limit time.Time
-	if d := x.svc.AttemptTimeout; d > 0 {
+	if d := x.options.AttemptTimeout(x.svc.AttemptTimeout); d > 0 {
 		limit = now.Add(d)
 	}
-	a.bound.Start(x.in.Context(), a, now, x.limits.end, limit)
+	a.bound.Start(a.outer(), a, now, x.limits.end, limit)
 }
 
 // parent is the context that the attempt's own adds to: the caller's, or the
@@ -176,22 +225,41 @@ func (a *attempt) parent() context.Context {
 	if a.bound != nil {
 		return a.bound.Context()
 	}
+	return a.outer()
+}
+
+// outer is the caller's context, or that of the attempt's span below it.
+func (a *attempt) outer() context.Context {
+	if a.x.traces() != nil {
+		if e := a.extra.Load(); e != nil && e.ctx != nil {
+			return e.ctx
+		}
+	}
 	return a.x.in.Context()
 }
 
-// announce tells the server how long is left, and that this is a repeat.
+// announce tells the server how long is left, that this is a repeat, and which
+// overrides the call carries on.
 func (a *attempt) announce(now time.Time) {
 	if a.bound != nil {
 		a.bound.Propagate(&a.req, now)
 	}
-	if n := a.x.call.Attempt; n > 1 {
-		h := a.req.Header.Clone()
-		if h == nil {
-			h = make(http.Header, 1)
-		}
-		h.Set(destination.AttemptHeader, strconv.Itoa(int(n)))
-		a.req.Header = h
+	n, overrides := a.x.call.Attempt, route.From(a.x.in.Context())
+	a.inject()
+	if n <= 1 && overrides == nil {
+		return
 	}
+	h := a.req.Header.Clone()
+	if h == nil {
+		h = make(http.Header, 1)
+	}
+	if n > 1 {
+		h.Set(destination.AttemptHeader, strconv.Itoa(int(n)))
+	}
+	if overrides != nil && h[route.Header] == nil {
+		overrides.Write(h)
+	}
+	a.req.Header = h
 }
 
 // settle takes in what the sender returned: the outcome goes to the lease, and a
@@ -211,6 +279,7 @@ func (a *attempt) settle(resp *http.Response, err error) (*http.Response, error)
 	o := a.classify(resp, err, false, now)
 	a.lease.Answer(&x.call, o, now)
 	x.call.Spent = x.replay.Spent()
+	a.measure(resp, &o)
 	if err != nil {
 		err = a.why(err)
 		a.finish(o, now)
@@ -345,6 +414,9 @@ func (a *attempt) drop() {
 func (a *attempt) finish(o tulle.Outcome, now time.Duration) {
 	if !a.lease.End(o, now) {
 		return
+	}
+	if a.x.traces() != nil {
+		a.traced(&o)
 	}
 	if e := a.extra.Load(); e != nil {
 		if stop := e.stop.Load(); stop != nil {

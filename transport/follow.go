@@ -7,16 +7,33 @@ import (
 	"time"
 
 	"github.com/tullemesh/tulle/internal/destination"
+	"github.com/tullemesh/tulle/transport/telemetry"
 )
 
-// Destination is where calls to a service go, nil if the name is no service. It
-// is for the adapters of other protocols that come with this module.
-func (t *Transport) Destination(name string) *destination.Destination {
-	if svc := t.table.Load().find(name); svc != nil {
-		return &svc.Destination
+// Destinations are where calls to a service can go, the one where they go when
+// nobody says otherwise first. There is none if the name is no service. It is for
+// the adapters of other protocols that come with this module.
+func (t *Transport) Destinations(name string) []*destination.Destination {
+	tb := t.table.Load()
+	e := tb.find(name)
+	if e == nil {
+		return nil
 	}
-	return nil
+	var all []*destination.Destination
+	if e.home != nil {
+		all = append(all, &e.home.Destination)
+	}
+	for _, s := range tb.destinations {
+		if s.Name == e.name && s != e.home {
+			all = append(all, &s.Destination)
+		}
+	}
+	return all
 }
+
+// Telemetry is what records the Transport's calls, for its Records and for adapters
+// of other protocols. It is closed with the Transport.
+func (t *Transport) Telemetry() *telemetry.Telemetry { return t.tel }
 
 // DefaultTimeout is Config.Defaults.Timeout, 0 for none. It is for the adapters of
 // other protocols that come with this module.

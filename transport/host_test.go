@@ -3,8 +3,6 @@ package transport
 import (
 	"net/url"
 	"testing"
-
-	"github.com/tullemesh/tulle/internal/destination"
 )
 
 // Whatever stands in the host of a URL, looking its service up does no harm, and
@@ -15,7 +13,7 @@ func FuzzServiceHost(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, host string) {
 		canonical := canonicalHost(host)
-		tb := &table{services: map[string]*service{"users": {Destination: destination.Destination{Name: "users"}}}}
+		tb := &table{services: map[string]*entry{"users": {name: "users"}}}
 		if s := tb.find(host); s != nil && canonicalHost(canonical) != "users" && len(canonical) < len("users") {
 			t.Errorf("%q was taken for users", host)
 		}

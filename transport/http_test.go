@@ -422,7 +422,7 @@ func TestTLS(t *testing.T) {
 		if h2 {
 			proto = "HTTP/2.0"
 		}
-		for name, host := range map[string]string{"example.com": "example.com", "renamed": "renamed", "hosted": "hosted"} {
+		for name, host := range map[string]string{"example.com": "example.com", "renamed": "renamed", "hosted": "example.com"} {
 			_, text, err := get(t.Context(), rt, "https://"+name+"/")
 			if want := proto + " example.com " + host; err != nil || text != want {
 				t.Errorf("%s: got %q, %v; want %q", name, text, err, want)

@@ -12,13 +12,13 @@ import (
 	"github.com/tullemesh/tulle/internal/destination"
 	"github.com/tullemesh/tulle/transport/deadline"
 	"github.com/tullemesh/tulle/transport/limit"
+	"github.com/tullemesh/tulle/transport/route"
 )
 
 // InboundConfig is what the server's half of the mesh needs to know.
 type InboundConfig struct {
 	// Trusted are the networks of peers whose mesh headers are believed, by
-	// the address that the connection comes from. Default: none, so that the
-	// handler changes nothing but what Limit does.
+	// the address that the connection comes from. Default: none.
 	Trusted []netip.Prefix
 
 	// Limit bounds the rate of requests. Default (nil): no limit. A request
@@ -41,6 +41,10 @@ type InboundConfig struct {
 //
 //   - the time that is left (Tulle-Timeout), as a deadline. Calls that the handler
 //     makes with that context inherit it.
+//   - which destinations its calls go to instead of the usual ones (tulle-route, or
+//     the baggage), which Config.Override then honours or not, and which go on to
+//     the services that are called in turn. From others that is taken away; so
+//     Inbound stands before handlers that read the baggage for themselves.
 //   - that the request is a repeat (Tulle-Attempt, X-Envoy-Attempt-Count,
 //     Grpc-Previous-Rpc-Attempts). Calls that the handler makes through a
 //     Transport with that context are then repeated only if they provably
@@ -66,11 +70,16 @@ func (h *inbound) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if destination.IsRepeat(r.Header.Get) {
 			ctx = WithCall(ctx, OnlyUnsent())
 		}
+		if read, err := route.Read(r.Header); err == nil && read != nil {
+			ctx = route.WithHeader(ctx, read)
+		}
 		if d, err := deadline.Parse(r.Header.Get(deadline.Header)); err == nil {
 			var cancel context.CancelFunc
 			ctx, cancel = context.WithTimeoutCause(ctx, d, deadline.ErrCall)
 			defer cancel()
 		}
+	} else {
+		r = withoutOverrides(r)
 	}
 	if !h.admit(ctx, w, r) {
 		return
@@ -79,6 +88,38 @@ func (h *inbound) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		r = r.WithContext(ctx)
 	}
 	h.next.ServeHTTP(w, r)
+}
+
+// withoutOverrides is a request from anyone, which must not say where calls go, or
+// to anyone, whom that does not concern: itself if it has none.
+func withoutOverrides(r *http.Request) *http.Request {
+	if !overrides(r.Header) {
+		return r
+	}
+	own := r.WithContext(r.Context())
+	own.Header = r.Header.Clone()
+	route.Strip(own.Header)
+	return own
+}
+
+// overrides says that there are some in a header, readable or not.
+func overrides(h http.Header) bool {
+	read, err := route.Read(h)
+	return err != nil || read != nil
+}
+
+// foreign is the header for a service that is not ours: without what is for ours
+// only, such as a handler may have copied from the request that it serves.
+func foreign(h http.Header) http.Header {
+	if !overrides(h) && h[mirrorHeader] == nil && h[deadline.Header] == nil && h[destination.AttemptHeader] == nil {
+		return h
+	}
+	own := h.Clone()
+	route.Strip(own)
+	for _, name := range []string{mirrorHeader, deadline.Header, destination.AttemptHeader} {
+		delete(own, name)
+	}
+	return own
 }
 
 // admit lets a request run, or answers it.

@@ -61,6 +61,10 @@ func OnlyUnsent() CallOption { return func(o *destination.Options) { o.UnsentOnl
 // Idempotent says that the call may be sent twice, whatever its method.
 func Idempotent() CallOption { return func(o *destination.Options) { o.Idempotent = true } }
 
+// RouteKey gives the call a key for rules that split calls by it
+// (route.SplitKey.Caller): calls with one key go to one backend.
+func RouteKey(key string) CallOption { return func(o *destination.Options) { o.Key = key } }
+
 // AttemptInfo has info filled in when RoundTrip returns, also when it fails. It
 // must not be read before, nor be used for two calls at a time.
 func AttemptInfo(info *Info) CallOption {

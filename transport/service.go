@@ -15,6 +15,7 @@ import (
 	"github.com/tullemesh/tulle/retry"
 	"github.com/tullemesh/tulle/transport/deadline"
 	"github.com/tullemesh/tulle/transport/limit"
+	"github.com/tullemesh/tulle/transport/route"
 )
 
 // service is a destination under one Config. A changed Config makes a new one,
@@ -30,16 +31,18 @@ type service struct {
 	wire          wire
 	call, attempt handler
 	used          atomic.Int64 // when it was last called, for services of unknown hosts
+	failed, trial atomic.Int64 // see level
 
 	from     Service // what it was made of, Policy with all defaults
 	base     http.RoundTripper
+	zone     string // of this process
 	resolver discovery.Resolver
 	end      context.CancelFunc // ends the watch of its source
 }
 
-// newService makes a service for calls under key, with nothing in common with
+// newService makes a service for calls under key, in an environment or "", with nothing in common with
 // others yet.
-func (t *Transport) newService(cfg *Config, key string, from Service) (*service, error) {
+func (t *Transport) newService(cfg *Config, key, env string, from Service) (*service, error) {
 	from.Policy = from.Policy.over(cfg.Defaults).withDefaults()
 	resolver := from.Resolver
 	if resolver == nil {
@@ -60,6 +63,7 @@ func (t *Transport) newService(cfg *Config, key string, from Service) (*service,
 	s := &service{
 		Destination: destination.Destination{
 			Name:           key,
+			Environment:    env,
 			Host:           from.Host,
 			External:       from.External,
 			Timeout:        from.Policy.Timeout,
@@ -70,6 +74,7 @@ func (t *Transport) newService(cfg *Config, key string, from Service) (*service,
 			Late:           late,
 			Limiter:        limiter,
 			Gate:           t.gate,
+			Telemetry:      t.tel,
 		},
 		t:        t,
 		limitKey: from.Policy.Limit.Key,
@@ -77,8 +82,10 @@ func (t *Transport) newService(cfg *Config, key string, from Service) (*service,
 		wire:     newWire(cfg.Base, &from, key),
 		from:     from,
 		base:     cfg.Base,
+		zone:     cfg.Zone,
 		resolver: resolver,
 	}
+	s.Calls = t.tel.Service(s.label())
 	if s.classify == nil {
 		s.classify = tulle.ClassifyHTTP
 	}
@@ -100,6 +107,13 @@ func (s *service) build() error {
 	cfg := *policy.Breaker
 	inner := cfg.GoodLeft
 	cfg.GoodLeft = func() bool { return s.Engine.GoodLeft() || inner != nil && inner() }
+	tell := cfg.OnChange
+	cfg.OnChange = func(c breaker.Change) {
+		s.breakerChanged(&c)
+		if tell != nil {
+			tell(c)
+		}
+	}
 	if s.breaker, err = breaker.New(cfg); err != nil {
 		return err
 	}
@@ -114,8 +128,16 @@ func (s *service) engine(retrier *retry.Retrier) cluster.Config {
 		Ejection: *s.from.Policy.Ejection,
 		Breaker:  s.breaker,
 		Retrier:  retrier,
+		Zone:     s.zone,
+		Locality: s.locality(),
 		Changed:  func() { s.t.followers.tell(s.Name) },
+		Health:   s.healthChanged,
 	}
+}
+
+// place is which destination it is.
+func (s *service) place() route.Destination {
+	return route.Destination{Service: s.Name, Environment: s.Environment}
 }
 
 // h2c says that the service speaks HTTP/2 over cleartext.
@@ -147,12 +169,18 @@ func (s *service) inherit(old *service) (leftover []func()) {
 	retrier.Adopt(old.Engine.Retrier())
 	s.Engine = old.Engine
 	s.Engine.Reconfigure(s.engine(retrier), !same(was.Policy.Balancer, is.Policy.Balancer))
-	if was.Target == is.Target && same(was.Resolver, is.Resolver) && (is.Target == "" || same(old.resolver, s.resolver)) {
+	if sameSource(old, s) {
 		s.resolver, s.end = old.resolver, old.end
 	} else {
 		leftover = append(leftover, old.end)
 	}
 	return leftover
+}
+
+// sameSource says that both services have their endpoints from the same source.
+func sameSource(a, b *service) bool {
+	return a.from.Target == b.from.Target && same(a.from.Resolver, b.from.Resolver) &&
+		(b.from.Target == "" || same(a.resolver, b.resolver))
 }
 
 // sameWire says that both services send in the same way.
@@ -200,6 +228,7 @@ func (t *Transport) watch(s *service) {
 			if ctx.Err() != nil {
 				return // another watch has taken its place
 			}
+			s.discovered(&u)
 			if u.Err != nil {
 				engine.Fail(u.Err)
 				return

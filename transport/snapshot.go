@@ -15,15 +15,41 @@ type Snapshot struct {
 	// Services are sorted by name, services of unknown hosts after those that
 	// are configured.
 	Services []ServiceSnapshot `json:"services"`
+
+	// Config tells of updates.
+	Config ConfigSnapshot `json:"config"`
+
+	// Mirrored counts the calls that were sent to a mirror too, since the start;
+	// MirrorSkipped those that were not although their rule said so, as too many
+	// were on their way, or their body could not be had twice.
+	Mirrored      uint64 `json:"mirrored"`
+	MirrorSkipped uint64 `json:"mirror_skipped"`
 }
 
-// ServiceSnapshot is the state of one service.
+// ConfigSnapshot tells what became of new configurations.
+type ConfigSnapshot struct {
+	// Applied counts those that were put in force, that of New included,
+	// Refused those that could not be used.
+	Applied uint64 `json:"applied"`
+	Refused uint64 `json:"refused"`
+
+	// Error says why the latest was refused, "" if it was put in force.
+	Error string `json:"error,omitempty"`
+}
+
+// ServiceSnapshot is the state of one service, or of one destination of it.
 type ServiceSnapshot struct {
-	// Name is the logical name.
-	Name string `json:"name"`
+	// Name is the logical name. A service with environments is there once for
+	// each; Environment is "" for one without.
+	Name        string `json:"name"`
+	Environment string `json:"environment,omitempty"`
 
 	// Endpoints are in the order of discovery.
 	Endpoints []EndpointSnapshot `json:"endpoints"`
+
+	// Shares is how calls are shared out among priorities and zones, in order of
+	// preference; none where the endpoints are all of one kind.
+	Shares []ShareSnapshot `json:"shares,omitempty"`
 
 	// DiscoveryAge is the time for which discovery has been failing, in
 	// nanoseconds, 0 while it works; DiscoveryError is why it fails.
@@ -34,6 +60,15 @@ type ServiceSnapshot struct {
 	// nanoseconds; 0 without a sample.
 	Mean   time.Duration `json:"mean_ns"`
 	Median time.Duration `json:"median_ns"`
+
+	// Spread has more of that time's distribution.
+	Spread SpreadSnapshot `json:"spread"`
+
+	// Successes and Failures are the outcomes of attempts over the last 10 s.
+	// They need not be whole numbers, as they are read from slices of 10 s, of
+	// which the earlier one counts in part.
+	Successes float64 `json:"successes"`
+	Failures  float64 `json:"failures"`
 
 	// RetryBudget is the number of repeats that could be made now.
 	RetryBudget float64 `json:"retry_budget"`
@@ -50,6 +85,9 @@ type ServiceSnapshot struct {
 	// start.
 	Ejections uint64 `json:"ejections"`
 
+	// Avoided counts the picks that kept off endpoints.
+	Avoided AvoidedSnapshot `json:"avoided"`
+
 	// Breaker is closed, open or half_open; BreakerOpened is how often it
 	// opened, BreakerRejected how many attempts it refused.
 	Breaker         string `json:"breaker"`
@@ -58,6 +96,33 @@ type ServiceSnapshot struct {
 
 	// Limit counts what became of calls at the rate limit.
 	Limit limit.Stats `json:"limit"`
+}
+
+// SpreadSnapshot is how the time to headers is spread over the last 10 s: the
+// least, the quantiles in percent (P995 is 99.5), the most, all in nanoseconds
+// and within an eighth of the true value; 0 without a sample.
+type SpreadSnapshot struct {
+	Min  time.Duration `json:"min_ns"`
+	P25  time.Duration `json:"p25_ns"`
+	P75  time.Duration `json:"p75_ns"`
+	P90  time.Duration `json:"p90_ns"`
+	P95  time.Duration `json:"p95_ns"`
+	P99  time.Duration `json:"p99_ns"`
+	P995 time.Duration `json:"p995_ns"`
+	Max  time.Duration `json:"max_ns"`
+}
+
+// AvoidedSnapshot counts picks by why they kept off some endpoints. A pick can be
+// in several.
+type AvoidedSnapshot struct {
+	// Out: some were left out.
+	Out uint64 `json:"out"`
+
+	// Tried: some had failed the call before.
+	Tried uint64 `json:"tried"`
+
+	// Returning: one that came back had had enough.
+	Returning uint64 `json:"returning"`
 }
 
 // EndpointSnapshot is the state of one endpoint.
@@ -103,7 +168,14 @@ type EndpointSnapshot struct {
 // endpoints and disturbs no call.
 func (t *Transport) Snapshot() Snapshot {
 	services := t.all()
-	snap := Snapshot{Services: make([]ServiceSnapshot, len(services))}
+	snap := Snapshot{
+		Services: make([]ServiceSnapshot, len(services)),
+		Mirrored: t.shadows.sent.Load(), MirrorSkipped: t.shadows.skipped.Load(),
+		Config: ConfigSnapshot{Applied: t.updates.applied.Load(), Refused: t.updates.refused.Load()},
+	}
+	if err := t.updates.failure.Load(); err != nil {
+		snap.Config.Error = (*err).Error()
+	}
 	for i, svc := range services {
 		snap.Services[i] = svc.snapshot()
 	}
@@ -116,9 +188,14 @@ func (s *service) snapshot() ServiceSnapshot {
 	b := s.breaker.Stats()
 	snap := ServiceSnapshot{
 		Name:               s.Name,
+		Environment:        s.Environment,
+		Shares:             shares(status.Groups),
 		DiscoveryAge:       status.Age,
 		Mean:               status.Mean,
 		Median:             status.Median,
+		Spread:             SpreadSnapshot(status.Spread),
+		Successes:          status.Successes,
+		Failures:           status.Failures,
 		RetryBudget:        status.Budget,
 		Ejections:          status.Ejections,
 		TransparentRetries: status.Silent,
@@ -127,6 +204,7 @@ func (s *service) snapshot() ServiceSnapshot {
 		Deadline:           s.Late.Stats(),
 
 		Breaker: b.State.String(), BreakerOpened: b.Opened, BreakerRejected: b.Rejected,
+		Avoided:   AvoidedSnapshot(status.Avoided),
 		Endpoints: make([]EndpointSnapshot, len(status.Endpoints)),
 	}
 	if status.Failure != nil {

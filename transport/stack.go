@@ -8,6 +8,7 @@ import (
 
 	"github.com/tullemesh/tulle"
 	"github.com/tullemesh/tulle/internal/cluster"
+	"github.com/tullemesh/tulle/internal/destination"
 )
 
 // A handler takes an attempt one step further on its way.
@@ -37,6 +38,9 @@ func stack() []layer {
 		// Before everything that waits or works: a call without time left
 		// must not wait for endpoints, take budget or send anything.
 		{"deadline", perCall, deadlineLayer},
+		// After the deadline, which bounds it; before all that it would keep
+		// waiting.
+		{"delay", perCall, delayLayer},
 		// After the deadline, past which no call waits here; above the retry,
 		// so that a call is charged once, however often it is sent.
 		{"limit", perCall, limitLayer},
@@ -87,6 +91,19 @@ func deadlineLayer(next handler) handler {
 	}
 }
 
+// delayLayer holds a call up whose rule says so.
+func delayLayer(next handler) handler {
+	return func(a *attempt) (*http.Response, error) {
+		x := a.x
+		if x.options != nil {
+			if err := destination.Hold(x.in.Context(), x.options, x.deadline()); err != nil {
+				return nil, err
+			}
+		}
+		return next(a)
+	}
+}
+
 // limitLayer waits for the call's turn.
 func limitLayer(next handler) handler {
 	return func(a *attempt) (*http.Response, error) {
@@ -95,7 +112,10 @@ func limitLayer(next handler) handler {
 		if x.svc.limitKey != nil {
 			key = x.svc.limitKey(x.in)
 		}
-		if err := x.svc.Limiter.Acquire(x.in.Context(), key, x.deadline()); err != nil {
+		began := x.clock()
+		err := x.svc.Limiter.Acquire(x.in.Context(), key, x.deadline())
+		x.waited("rate", began, err)
+		if err != nil {
 			return nil, err
 		}
 		return next(a)
@@ -105,7 +125,11 @@ func limitLayer(next handler) handler {
 // discoverLayer waits for endpoints.
 func discoverLayer(next handler) handler {
 	return func(a *attempt) (*http.Response, error) {
-		if err := a.x.svc.Engine.Admit(a.x.in.Context(), a.x.deadline()); err != nil {
+		x := a.x
+		began := x.clock()
+		err := x.svc.Engine.Admit(x.in.Context(), x.deadline())
+		x.waited("endpoints", began, err)
+		if err != nil {
 			return nil, err
 		}
 		return next(a)
@@ -117,11 +141,13 @@ func retryLayer(next handler) handler {
 	return func(a *attempt) (*http.Response, error) {
 		x := a.x
 		resp, err := next(a)
-		r := x.svc.Engine.Retrier()
+		r := x.options.Retrier(x.svc.Engine.Retrier())
 		if !r.Wants(&x.call) {
 			return resp, err
 		}
-		return r.Continue(x.in.Context(), &x.call, x, x.svc.Engine.Now, x.deadline(), resp, err)
+		resp, err = r.Continue(x.in.Context(), &x.call, x, x.svc.Engine.Now, x.deadline(), resp, err)
+		x.gaveUp()
+		return resp, err
 	}
 }
 
@@ -138,6 +164,7 @@ func pickLayer(next handler) handler {
 				o.Class, x.call.Pool = tulle.Unsent, nil
 			}
 			x.call.Report(o)
+			x.refused(err)
 			return nil, err
 		}
 		x.endpoint = a.lease.Endpoint()

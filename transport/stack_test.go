@@ -8,7 +8,7 @@ import (
 // The order of the layers is part of the contract: each line of stack.go tells
 // why it stands where it does.
 func TestStackOrder(t *testing.T) {
-	const want = "deadline per call, limit per call, discover per call, retry per call, pick per attempt, send per endpoint"
+	const want = "deadline per call, delay per call, limit per call, discover per call, retry per call, pick per attempt, send per endpoint"
 	var got []string
 	for _, l := range stack() {
 		got = append(got, l.name+" per "+string(l.scope))

@@ -38,7 +38,7 @@ func (t *Transport) DialContext(ctx context.Context, network, addr string) (net.
 	defer t.gate.Exit()
 	tb := t.table.Load()
 	dial := dialerOf(tb.cfg.Base)
-	svc, err := t.dialTarget(tb, network, addr)
+	svc, err := t.dialTarget(ctx, tb, network, addr)
 	if err != nil {
 		return nil, err
 	}
@@ -60,14 +60,14 @@ func (t *Transport) DialContext(ctx context.Context, network, addr string) (net.
 
 // dialTarget finds the service of an address; nil means that it is dialled as
 // it is.
-func (t *Transport) dialTarget(tb *table, network, addr string) (*service, error) {
+func (t *Transport) dialTarget(ctx context.Context, tb *table, network, addr string) (*service, error) {
 	switch network {
 	case "tcp", "tcp4", "tcp6":
 	default:
 		return nil, fmt.Errorf("transport: network %q: want tcp, tcp4 or tcp6", network)
 	}
-	if svc := tb.find(addr); svc != nil {
-		return svc, nil
+	if e := tb.find(addr); e != nil {
+		return tb.dialled(ctx, e)
 	}
 	switch tb.cfg.Unknown {
 	case Refuse:

@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 
 	"github.com/tullemesh/tulle/internal/destination"
+	"github.com/tullemesh/tulle/transport/route"
+	"github.com/tullemesh/tulle/transport/telemetry"
 )
 
 // A Transport is an http.RoundTripper that finds the endpoints of the services
@@ -27,13 +30,26 @@ type Transport struct {
 
 	gate      *destination.Gate // counts running calls
 	followers followers
+	shadows   *shadows
+	tel       *telemetry.Telemetry
+	updates   updates
 }
 
 // table is a Config at work: what a call needs to find its way.
 type table struct {
-	cfg      Config
-	services map[string]*service // by key
-	plain    http.RoundTripper   // takes what passes through
+	cfg          Config
+	services     map[string]*entry // by key
+	destinations []*service        // as routes numbers them
+	routes       *route.Table
+	plain        http.RoundTripper // takes what passes through
+}
+
+// entry is a service as calls find it.
+type entry struct {
+	name   string
+	handle *route.Handle
+	home   *service // where calls go when nobody says otherwise; nil if nowhere
+	direct bool     // nothing can change that
 }
 
 // New returns a Transport for cfg and begins to watch its services, or an error
@@ -41,13 +57,24 @@ type table struct {
 // yet, or its source cannot be reached, is no error here: see Ready.
 func New(cfg Config) (*Transport, error) {
 	t := &Transport{gate: destination.NewGate()}
+	t.shadows = newShadows(t.gate)
 	t.watching, t.stop = context.WithCancel(context.Background())
+	tel, err := telemetry.New(cfg.Telemetry)
+	if err != nil {
+		t.stop()
+		return nil, err
+	}
+	t.tel = tel
 	t.hosts = newHosts(t)
 	t.table.Store(&table{})
 	if err := t.Update(cfg); err != nil {
 		t.stop()
 		return nil, err
 	}
+	if err := t.tel.Observe(t.observe); err != nil {
+		return nil, errors.Join(err, t.Close())
+	}
+	t.watches.Go(func() { t.tel.Run(t.watching) })
 	return t, nil
 }
 
@@ -58,13 +85,18 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, ErrClosed
 	}
 	tb := t.table.Load()
-	svc, err := t.route(tb, req)
-	if err != nil {
+	e, svc, err := t.find(tb, req)
+	switch {
+	case err != nil:
 		t.gate.Exit()
 		closeBody(req)
 		return nil, err
-	}
-	if svc == nil {
+	case e != nil:
+		if !e.direct {
+			return t.routed(tb, e, req)
+		}
+		svc = e.home
+	case svc == nil:
 		defer t.gate.Exit()
 		return tb.pass(req)
 	}
@@ -73,58 +105,63 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // do makes one call.
 func (s *service) do(req *http.Request, options *destination.Options) (*http.Response, error) {
-	x := newExchange(s, req, options)
+	w := s.watchCall(req)
+	w.routed(options)
+	x := newExchange(s, req, options, w.traced)
 	defer x.done()
 	resp, err := s.call(&x.first)
 	x.replay.Finish(req)
 	options.Tell(s.Name, x.endpoint, int(x.call.Attempt))
 	if err != nil {
-		return nil, x.fail(err)
+		resp, err = nil, x.fail(err)
 	}
-	return resp, nil
+	w.returned(x, resp, err)
+	return resp, err
 }
 
 // bounds says whether calls of req have any deadline, by which attempts are made
 // larger.
 func (s *service) bounds(req *http.Request, options *destination.Options) bool {
-	if s.AttemptTimeout > 0 || options.CallTimeout(s.Timeout) > 0 {
+	if options.AttemptTimeout(s.AttemptTimeout) > 0 || options.CallTimeout(s.Timeout) > 0 {
 		return true
 	}
 	_, has := req.Context().Deadline()
 	return has
 }
 
-// route finds the service of a request; nil means that it passes through.
-func (t *Transport) route(tb *table, req *http.Request) (*service, error) {
+// find finds the service of a request. Without one, and without an error, the
+// request passes through.
+func (t *Transport) find(tb *table, req *http.Request) (*entry, *service, error) {
 	if req.URL == nil || req.URL.Host == "" || req.URL.Scheme != "http" && req.URL.Scheme != "https" {
-		return nil, nil // the Base knows best what is wrong with it
+		return nil, nil, nil // the Base knows best what is wrong with it
 	}
-	if svc := tb.find(req.URL.Host); svc != nil {
-		return svc, nil
+	if e := tb.find(req.URL.Host); e != nil {
+		return e, nil, nil
 	}
 	switch tb.cfg.Unknown {
 	case Refuse:
-		return nil, fmt.Errorf("%w: %s", ErrUnknownService, req.URL.Host)
+		return nil, nil, fmt.Errorf("%w: %s", ErrUnknownService, req.URL.Host)
 	case Resolve:
 		if proxied(tb.plain, req) {
-			return nil, nil
+			return nil, nil, nil
 		}
-		return t.hosts.find(req)
+		svc, err := t.hosts.find(req)
+		return nil, svc, err
 	}
-	return nil, nil
+	return nil, nil, nil
 }
 
 // find looks a host of a URL up among the services.
-func (tb *table) find(host string) *service {
+func (tb *table) find(host string) *entry {
 	if len(tb.services) == 0 {
 		return nil
 	}
-	if svc := tb.services[host]; svc != nil {
-		return svc
+	if e := tb.services[host]; e != nil {
+		return e
 	}
 	key := canonicalHost(host)
-	if svc := tb.services[key]; svc != nil {
-		return svc
+	if e := tb.services[key]; e != nil {
+		return e
 	}
 	if name, _, ok := splitPort(key); ok {
 		return tb.services[name]
@@ -143,25 +180,34 @@ func (t *Transport) Ready(ctx context.Context, services ...string) error {
 	}
 	var errs []error
 	for _, name := range services {
-		svc := tb.find(name)
-		if svc == nil {
+		e := tb.find(name)
+		if e == nil {
 			errs = append(errs, fmt.Errorf("%w: %s", ErrUnknownService, name))
 			continue
 		}
-		err := svc.Engine.Err()
-		if err != nil {
-			select {
-			case <-svc.Engine.Ready():
-				err = svc.Engine.Err()
-			case <-ctx.Done():
-				err = context.Cause(ctx)
-			}
-		}
-		if err != nil {
+		if err := e.ready(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("transport: service %s: %w", name, err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// ready waits for the endpoints of the destination that calls go to when nobody
+// says otherwise.
+func (e *entry) ready(ctx context.Context) error {
+	if e.home == nil {
+		return route.ErrNoDestination
+	}
+	engine := e.home.Engine
+	if engine.Err() == nil {
+		return nil
+	}
+	select {
+	case <-engine.Ready():
+		return engine.Err()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // CloseIdleConnections closes the connections that no call uses. The Transport
@@ -179,6 +225,7 @@ func (t *Transport) CloseIdleConnections() {
 // go on; a call to Close then ends the rest.
 func (t *Transport) Shutdown(ctx context.Context) error {
 	t.gate.Refuse()
+	t.shadows.cut() // nobody waits for their answers
 	select {
 	case <-t.gate.Idle():
 		return t.Close()
@@ -189,7 +236,8 @@ func (t *Transport) Shutdown(ctx context.Context) error {
 
 // Close refuses new calls, ends all watches and waits for them, and closes the
 // idle connections. Running calls go on; their connections close when they end.
-// It can be called more than once and returns nil.
+// It can be called more than once. An error is that of
+// the metrics SDK.
 func (t *Transport) Close() error {
 	t.gate.Refuse()
 	t.mu.Lock() // no Update from here on, nor a new host
@@ -197,23 +245,20 @@ func (t *Transport) Close() error {
 	t.mu.Unlock()
 	t.hosts.seal()
 	t.watches.Wait()
+	t.shadows.once.Do(t.shadows.close)
+	err := t.tel.Close()
 	for _, svc := range t.all() {
 		svc.wire.close()
 	}
 	if tb := t.table.Load(); tb.cfg.Base == nil {
 		closeIdle(tb.plain)
 	}
-	return nil
+	return err
 }
 
 // all are the services, those of unknown hosts included.
 func (t *Transport) all() []*service {
-	tb := t.table.Load()
-	all := make([]*service, 0, len(tb.services))
-	for _, key := range sortedKeys(tb.services) {
-		all = append(all, tb.services[key])
-	}
-	return append(all, t.hosts.all()...)
+	return append(slices.Clone(t.table.Load().destinations), t.hosts.all()...)
 }
 
 // closeBody keeps the promise that RoundTrip always closes the request's body.

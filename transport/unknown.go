@@ -20,6 +20,16 @@ const (
 // pass hands a call to a host that is no service to the Base. Without a timeout
 // of ours it goes as it is.
 func (tb *table) pass(req *http.Request) (*http.Response, error) {
+	out := withoutOverrides(req)
+	resp, err := tb.passed(out)
+	if resp != nil && out != req {
+		resp.Request = req
+	}
+	return resp, err
+}
+
+// passed hands a request without overrides on.
+func (tb *table) passed(req *http.Request) (*http.Response, error) {
 	options := destination.OptionsOf(req.Context())
 	options.Tell("", nil, 1)
 	limit := max(0, options.CallTimeout(tb.cfg.Defaults.Timeout))
@@ -111,7 +121,7 @@ func (h *hosts) add(key string) (*host, error) {
 		return nil, ErrClosed
 	}
 	cfg := &h.t.table.Load().cfg
-	s, err := h.t.newService(cfg, key, Service{Target: "dns://" + key})
+	s, err := h.t.newService(cfg, key, "", stranger(key))
 	if err != nil {
 		return nil, err
 	}
@@ -126,13 +136,17 @@ func (h *hosts) add(key string) (*host, error) {
 	return made, nil
 }
 
+// stranger is the service of a host:port that nobody configured. It is not known to
+// be ours, so that no header of ours goes there.
+func stranger(key string) Service { return Service{Target: "dns://" + key, External: true} }
+
 // reconfigure puts a changed Config in force: services of hosts keep what they
 // know, or go when unknown hosts are not resolved any more.
 func (h *hosts) reconfigure(cfg *Config) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for key, old := range h.byHost {
-		next, err := h.t.newService(cfg, key, Service{Target: "dns://" + key})
+		next, err := h.t.newService(cfg, key, "", stranger(key))
 		if cfg.Unknown != Resolve || err != nil {
 			h.dropLocked(key)
 			continue

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -138,6 +139,10 @@ func TestUpdateUnderLoad(t *testing.T) {
 	}
 	if _, _, err := get(t.Context(), rt, "http://svc/"); err != nil {
 		t.Fatal(err)
+	}
+	// The source of the last Config speaks a little later.
+	for len(attempts(rt)) < len(servers) && t.Context().Err() == nil {
+		runtime.Gosched()
 	}
 	total := uint64(0)
 	for _, n := range attempts(rt) {

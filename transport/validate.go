@@ -12,6 +12,7 @@ import (
 
 	"github.com/tullemesh/tulle/discovery"
 	"github.com/tullemesh/tulle/internal/setting"
+	"github.com/tullemesh/tulle/transport/route"
 )
 
 // problems collects everything that is wrong with a Config, so that it can be
@@ -42,6 +43,7 @@ func (c *Config) Validate() error {
 	if c.Unknown > Refuse {
 		p.add("Unknown", c.Unknown, "Pass, Resolve or Refuse")
 	}
+	p.wrap("Telemetry", c.Telemetry.Validate())
 	for scheme, f := range c.Resolvers {
 		if scheme == "" || strings.ContainsAny(scheme, ":/?#") || scheme != strings.ToLower(scheme) {
 			p.add("Resolvers", fmt.Sprintf("%q", scheme), "a scheme in lower case, without \"://\"")
@@ -61,10 +63,31 @@ func (c *Config) Validate() error {
 			p.add("name", fmt.Sprintf("%q", name), fmt.Sprintf("another name than that of %q, which it equals", other))
 		}
 		seen[key] = name
-		s := c.Services[name]
-		c.validateService(&s, p)
+		c.validatePlaces(c.Services[name], p)
+	}
+	if _, err := route.New(c.routing()); err != nil {
+		p.errs = append(p.errs, err)
 	}
 	return errors.Join(p.errs...)
+}
+
+// validatePlaces checks the destinations of a service.
+func (c *Config) validatePlaces(s Service, p *problems) {
+	if len(s.Environments) == 0 {
+		c.validateService(&s, p)
+		return
+	}
+	if s.Target != "" || s.Resolver != nil {
+		p.add("Target", fmt.Sprintf("%q", s.Target), "neither Target nor Resolver, as Environments is set")
+	}
+	s.Policy.validate(p)
+	service := p.at
+	for _, env := range sortedKeys(s.Environments) {
+		p.at = fmt.Sprintf("%sEnvironments[%q].", service, env)
+		at := s.at(s.Environments[env])
+		c.validateService(&at, p)
+	}
+	p.at = service
 }
 
 // validateService checks one service.
@@ -117,6 +140,9 @@ func (p Policy) validate(to *problems) {
 	}
 	if p.Breaker != nil {
 		to.wrap("Breaker", p.Breaker.Validate())
+	}
+	if p.Locality != nil {
+		to.wrap("Locality", p.Locality.Validate())
 	}
 	if p.Limit != nil {
 		to.wrap("Limit", p.Limit.Validate())
@@ -174,6 +200,10 @@ func (c *Config) guarded(r discovery.Resolver) (discovery.Resolver, error) {
 	case discovery.SRV:
 		d.RefuseAddrs = c.RefuseAddrs
 		return d, d.Validate()
+	case discovery.Subset:
+		inner, err := c.guarded(d.Resolver)
+		d.Resolver = inner
+		return d, err
 	}
 	return r, nil
 }

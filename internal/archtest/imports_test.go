@@ -76,13 +76,17 @@ var importTable = []row{
 
 	// The engine, which knows neither HTTP nor gRPC, and the assembly.
 	{pkg: "internal/cluster", ours: []string{"", "balancer", "breaker", "retry", "transport/limit"}},
-	{pkg: "internal/destination", ours: []string{"", "internal/cluster", "transport/deadline", "transport/limit"}},
-	{pkg: "transport", ours: append([]string{"", "internal/cluster", "internal/destination"}, leaves...)},
+	{pkg: "internal/destination", ours: []string{"", "internal/cluster", "retry", "transport/deadline", "transport/limit", "transport/telemetry"}},
+	{
+		pkg: "transport", ours: append([]string{"", "internal/cluster", "internal/destination"}, leaves...),
+		testThird: []string{"go.opentelemetry.io/otel/...", "go.opentelemetry.io/otel/sdk/..."},
+	},
 
 	// What stands on the assembly.
 	{
 		pkg: "transport/tullegrpc", ours: append([]string{"", "internal/cluster", "internal/destination", "transport"}, leaves...),
-		third: []string{"google.golang.org/grpc/...", "google.golang.org/protobuf/..."},
+		third:     []string{"google.golang.org/grpc/...", "google.golang.org/protobuf/..."},
+		testThird: []string{"go.opentelemetry.io/otel/..."},
 	},
 	{
 		pkg: "transport/config", ours: append([]string{"", "transport"}, leaves...),
@@ -90,7 +94,9 @@ var importTable = []row{
 	},
 	{pkg: "transport/config/cmd/tulle-config", ours: []string{"transport", "transport/config", "transport/route"}},
 	{pkg: "transport/admin", ours: []string{"", "transport"}},
-	{pkg: "transport/sim", ours: append([]string{"", "internal/cluster", "transport"}, leaves...)},
+	{pkg: "transport/sim", ours: append([]string{"", "internal/cluster", "transport", "transport/sim/peers"}, leaves...)},
+	{pkg: "transport/sim/peers", ours: []string{"", "balancer"}},
+	{pkg: "transport/sim/cmd/tulle-sim", ours: []string{"transport/sim"}, third: []string{"go.yaml.in/yaml/..."}},
 
 	// Programs that show the library. They see what a user sees.
 	{

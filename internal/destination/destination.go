@@ -10,13 +10,16 @@ import (
 	"github.com/tullemesh/tulle/internal/cluster"
 	"github.com/tullemesh/tulle/transport/deadline"
 	"github.com/tullemesh/tulle/transport/limit"
+	"github.com/tullemesh/tulle/transport/telemetry"
 )
 
 // A Destination is where calls to a service go under one Config. It is never
 // changed; a changed Config makes another one around the same Engine.
 type Destination struct {
-	// Name is the service's.
-	Name string
+	// Name is the service's, Environment where it is, "" for a service that is
+	// in none.
+	Name        string
+	Environment string
 
 	// Host is the name that servers see, empty for that of the call.
 	Host string
@@ -47,6 +50,10 @@ type Destination struct {
 
 	// Gate counts the calls of the Transport.
 	Gate *Gate
+
+	// Telemetry is that of the Transport, Calls its part for this destination.
+	Telemetry *telemetry.Telemetry
+	Calls     *telemetry.Service
 }
 
 // End is when a call that comes now must be over: the earliest of its context's
@@ -75,4 +82,28 @@ func Ended(ctx context.Context) error {
 		return deadline.ErrCall
 	}
 	return cause
+}
+
+// Hold waits for as long as the call's rule has it held up, at most until end, the
+// zero Time for never.
+func Hold(ctx context.Context, o *Options, end time.Time) error {
+	d := o.Delay()
+	if d <= 0 {
+		return nil
+	}
+	late := !end.IsZero() && time.Until(end) <= d
+	if late {
+		d = time.Until(end)
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return Ended(ctx)
+	case <-timer.C:
+	}
+	if late {
+		return deadline.ErrCall
+	}
+	return nil
 }
