@@ -11,6 +11,10 @@ binaries="nginx"
 packages="$packages knot knot-dnsutils dnsmasq-base"
 binaries="$binaries knotd knotc knsupdate dnsmasq"
 
+# The otel tests: Prometheus, without its service, with promtool.
+packages="$packages prometheus"
+binaries="$binaries prometheus promtool"
+
 missing=""
 for b in $binaries; do
 	PATH="$PATH:/usr/sbin" command -v "$b" >/dev/null || missing="$missing $b"

@@ -2,12 +2,14 @@ package tullegrpc
 
 import (
 	"context"
+	"errors"
 	"io"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"github.com/tullemesh/tulle"
 	"github.com/tullemesh/tulle/breaker"
@@ -29,8 +31,12 @@ import (
 func UnaryRetry(r *retry.Retrier) grpc.UnaryClientInterceptor {
 	l := newLoop(r)
 	return func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn,
-		invoker grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+		invoker grpc.UnaryInvoker, opts ...grpc.CallOption) (err error) {
 		a := l.begin(ctx, method, opts)
+		opts, finish := takeOnFinish(opts)
+		if finish != nil {
+			defer func() { finish(err) }()
+		}
 		var trailer metadata.MD
 		opts = append([]grpc.CallOption{grpc.Trailer(&trailer)}, opts...)
 		for {
@@ -51,11 +57,15 @@ func StreamRetry(r *retry.Retrier) grpc.StreamClientInterceptor {
 	l := newLoop(r)
 	return func(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string,
 		streamer grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-		s := &clientStream{rounds: l.begin(ctx, method, opts), desc: desc, opts: opts}
+		s := &clientStream{rounds: l.begin(ctx, method, opts), desc: desc}
+		s.opts, s.finish = takeOnFinish(opts)
 		s.open = func(ctx context.Context, opts []grpc.CallOption) (grpc.ClientStream, error) {
 			return streamer(ctx, desc, cc, method, opts...)
 		}
-		return s.start(ctx)
+		if err := s.start(ctx); err != nil {
+			return nil, err
+		}
+		return s, nil
 	}
 }
 
@@ -125,7 +135,7 @@ func UnaryBreaker(b *breaker.Breaker) grpc.UnaryClientInterceptor {
 		defer w.ticket.Cancel() // of an invoker that panics
 		var trailer metadata.MD
 		err := invoker(ctx, method, req, reply, cc, append([]grpc.CallOption{grpc.Trailer(&trailer)}, opts...)...)
-		w.over(err, trailer)
+		w.over(w.facts(err, trailer, err == nil || encodable(req)))
 		return err
 	}
 }
@@ -139,13 +149,21 @@ func StreamBreaker(b *breaker.Breaker) grpc.StreamClientInterceptor {
 		if err := w.ask(b); err != nil {
 			return nil, err
 		}
+		returned := false
+		defer func() {
+			if !returned {
+				w.ticket.Cancel() // of a streamer that panics
+			}
+		}()
 		inner, err := streamer(ctx, desc, cc, method, opts...)
+		returned = true
 		if err != nil {
-			w.over(err, nil)
+			w.over(w.facts(err, nil, false))
 			return nil, err
 		}
 		w.ClientStream = inner
-		w.stop = context.AfterFunc(ctx, w.ticket.Cancel)
+		// A caller may forget a stream whose context has ended.
+		w.stop = context.AfterFunc(ctx, w.abandoned)
 		return w, nil
 	}
 }
@@ -156,15 +174,16 @@ type watched struct {
 	desc    *grpc.StreamDesc
 	ctx     context.Context
 	rpc     *tulle.Call // or nil
+	old     bool        // what rpc knew before is of another attempt
 	ticket  breaker.Ticket
 	started time.Time
-	stop    func() bool // takes back the watch on the context
-	first   sync.Once
+	stop    func() bool  // takes back the watch on the context
+	took    atomic.Int64 // the time to the first message, 0 before it
 }
 
 // ask asks the breaker.
 func (w *watched) ask(b *breaker.Breaker) error {
-	w.started = time.Now()
+	w.started, w.old = time.Now(), w.rpc.Reported()
 	var err error
 	if w.ticket, err = b.Allow(); err != nil {
 		// A retry around this must not take it for an endpoint's failure.
@@ -174,18 +193,51 @@ func (w *watched) ask(b *breaker.Breaker) error {
 	return nil
 }
 
-// over tells the breaker.
-func (w *watched) over(err error, trailer metadata.MD) {
-	o := classifyAlone(w.ctx, err, trailer, time.Since(w.started))
+// facts are what is known of the RPC when it has ended. Theirs says that the
+// status, if it is not that of a lost connection, is the server's.
+func (w *watched) facts(err error, trailer metadata.MD, theirs bool) tulle.GRPCFacts {
+	f := factsAlone(w.ctx, err, trailer, time.Since(w.started))
+	f.Sent, f.Received = theirs || f.Code != internal, theirs
+	if took := w.took.Load(); took != 0 {
+		f.Elapsed = time.Duration(took)
+	}
+	return f
+}
+
+// over tells the breaker. A layer below that has decided is believed.
+func (w *watched) over(f tulle.GRPCFacts) {
+	o := classify(f)
+	if w.rpc.Reported() && !w.old {
+		o = w.rpc.Last
+	}
 	w.rpc.Report(o)
 	w.ticket.Done(o)
+}
+
+// abandoned ends the wait when the context ends before the stream. The verdict is
+// that of a RecvMsg that fails for the same reason, as it may come first.
+func (w *watched) abandoned() {
+	w.ticket.Done(classify(w.facts(status.FromContextError(w.ctx.Err()).Err(), nil, false)))
+}
+
+// SendMsg implements grpc.ClientStream. An error other than io.EOF ends the stream
+// and is of this side's making.
+func (w *watched) SendMsg(m any) error {
+	err := w.ClientStream.SendMsg(m)
+	if err != nil && err != io.EOF {
+		w.stop()
+		w.ticket.Done(classify(w.facts(err, nil, false)))
+	}
+	return err
 }
 
 // RecvMsg implements grpc.ClientStream.
 func (w *watched) RecvMsg(m any) error {
 	err := w.ClientStream.RecvMsg(m)
 	if err == nil {
-		w.first.Do(w.ticket.Answered)
+		if w.took.CompareAndSwap(0, int64(max(time.Since(w.started), 1))) {
+			w.ticket.Answered()
+		}
 		if w.desc.ServerStreams {
 			return nil
 		}
@@ -195,7 +247,7 @@ func (w *watched) RecvMsg(m any) error {
 	if err == io.EOF {
 		end = nil
 	}
-	w.over(end, w.ClientStream.Trailer())
+	w.over(w.facts(end, w.Trailer(), true))
 	return err
 }
 
@@ -254,7 +306,13 @@ func UnaryDeadline(l *deadline.Limiter) grpc.UnaryClientInterceptor {
 			defer release()
 		}
 		err := invoker(ctx, method, req, reply, cc, opts...)
-		if cause := context.Cause(ctx); isDeadline(err) && (cause == deadline.ErrCall || cause == deadline.ErrAttempt) {
+		if !isDeadline(err) {
+			return err
+		}
+		if due, ok := ctx.Deadline(); ok && time.Until(due) <= timerSlack {
+			<-ctx.Done() // the server's timer, which is for the same time, was ahead
+		}
+		if cause := context.Cause(ctx); errors.Is(cause, deadline.ErrCall) || errors.Is(cause, deadline.ErrAttempt) {
 			return local(cause)
 		}
 		return err

@@ -6,15 +6,12 @@ import (
 
 	"google.golang.org/grpc/balancer"
 	"google.golang.org/grpc/balancer/base"
-	"google.golang.org/grpc/balancer/endpointsharding"
-	"google.golang.org/grpc/balancer/pickfirst"
 	"google.golang.org/grpc/connectivity"
-	"google.golang.org/grpc/resolver"
 
 	// Servers are asked for their health where HealthCheck says so.
 	_ "google.golang.org/grpc/health"
 
-	"github.com/tullemesh/tulle/internal/destination"
+	"github.com/tullemesh/tulle/internal/cluster"
 )
 
 // balancerName is the name under which gRPC knows the balancer.
@@ -33,47 +30,102 @@ func (balancerBuilder) Name() string { return balancerName }
 
 // Build implements balancer.Builder.
 func (balancerBuilder) Build(cc balancer.ClientConn, opts balancer.BuildOptions) balancer.Balancer {
-	b := &engineBalancer{ClientConn: cc, children: make(map[string]*child)}
-	b.shards = endpointsharding.NewBalancer(b, opts, b.child, endpointsharding.Options{})
-	return b
+	return &engineBalancer{cc: cc, opts: opts, groups: make(map[*cluster.Cluster]*group)}
 }
 
-// engineBalancer lets the engine of a destination pick among the endpoints that
-// gRPC has a connection to. Each endpoint is a pick_first of its own. It is the
-// ClientConn of the shards.
+// engineBalancer lets the engines of a service's destinations pick among the
+// endpoints that gRPC has connections to. The connections of a destination are
+// made when it is the service's own, or a call first goes there.
 type engineBalancer struct {
-	balancer.ClientConn
-	shards balancer.Balancer
+	cc   balancer.ClientConn
+	opts balancer.BuildOptions
 
-	mu       sync.Mutex
-	to       *destination.Destination // guarded by mu: nil before the first state
-	children map[string]*child        // guarded by mu: by the engine's address
-	changes  uint64                   // guarded by mu: of children
-	lastErr  error                    // guarded by mu: of the resolver
+	mu     sync.Mutex
+	groups map[*cluster.Cluster]*group // guarded by mu
+	known  *places                     // guarded by mu: of the latest state, nil before
+	closed bool                        // guarded by mu
+
+	wants sync.WaitGroup // of the goroutines of want; none begins after closed
+
+	// publishing is held while gRPC gets a picker, so that the last one that
+	// it gets is the latest.
+	publishing sync.Mutex
 }
 
 // UpdateClientConnState implements balancer.Balancer.
 func (b *engineBalancer) UpdateClientConnState(s balancer.ClientConnState) error {
-	to, ok := s.ResolverState.Attributes.Value(destinationKey{}).(*destination.Destination)
+	known, ok := s.ResolverState.Attributes.Value(placesKey{}).(*places)
 	if !ok {
 		return errors.New("tullegrpc: the balancer works with targets of the scheme " + Scheme + " only")
 	}
 	b.mu.Lock()
-	b.to, b.lastErr = to, nil
+	b.known = known
+	gone := make(map[*cluster.Cluster]*group)
+	for engine, g := range b.groups {
+		gone[engine] = g
+	}
+	var current []*group
+	var now []*place
+	for i, p := range known.all {
+		g := b.groups[p.to.Engine]
+		if g == nil && i == 0 {
+			g = b.addLocked(p)
+		}
+		if g != nil {
+			delete(gone, p.to.Engine)
+			current, now = append(current, g), append(now, p)
+		}
+	}
+	for engine := range gone {
+		delete(b.groups, engine)
+	}
 	b.mu.Unlock()
-	return b.shards.UpdateClientConnState(balancer.ClientConnState{
-		ResolverState: pickfirst.EnableHealthListener(resolver.State{Endpoints: s.ResolverState.Endpoints}),
-	})
+
+	for _, g := range gone {
+		g.close()
+	}
+	var errs []error
+	for i, g := range current {
+		errs = append(errs, g.update(now[i]))
+	}
+	b.publish()
+	return errors.Join(errs...)
+}
+
+// addLocked makes the group of a destination.
+func (b *engineBalancer) addLocked(p *place) *group {
+	g := newGroup(b, p.to)
+	b.groups[p.to.Engine] = g
+	return g
+}
+
+// want makes the connections of a destination that a call goes to, on a goroutine,
+// as a pick must not wait.
+func (b *engineBalancer) want(engine *cluster.Cluster) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.groups[engine] != nil || b.known == nil || b.closed {
+		return
+	}
+	for _, p := range b.known.all {
+		if p.to.Engine == engine {
+			g := b.addLocked(p)
+			b.wants.Go(func() {
+				_ = g.update(p) // what is wrong with an endpoint, its state tells
+				b.publish()
+			})
+			return
+		}
+	}
 }
 
 // ResolverError implements balancer.Balancer. The last good set stays.
 func (b *engineBalancer) ResolverError(err error) {
 	b.mu.Lock()
-	b.lastErr = err
-	none := b.to == nil
+	none := b.known == nil
 	b.mu.Unlock()
 	if none {
-		b.ClientConn.UpdateState(balancer.State{
+		b.cc.UpdateState(balancer.State{
 			ConnectivityState: connectivity.TransientFailure,
 			Picker:            base.NewErrPicker(err),
 		})
@@ -84,91 +136,64 @@ func (b *engineBalancer) ResolverError(err error) {
 func (b *engineBalancer) UpdateSubConnState(balancer.SubConn, balancer.SubConnState) {}
 
 // ExitIdle implements balancer.Balancer.
-func (b *engineBalancer) ExitIdle() { b.shards.ExitIdle() }
+func (b *engineBalancer) ExitIdle() {
+	for _, g := range b.all() {
+		g.shards.ExitIdle()
+	}
+}
 
-// Close implements balancer.Balancer. What the engine knows stays.
-func (b *engineBalancer) Close() { b.shards.Close() }
-
-// UpdateState implements balancer.ClientConn for the shards: their picker gives
-// way to ours, which gRPC then uses for the picks that wait.
-func (b *engineBalancer) UpdateState(s balancer.State) {
+// Close implements balancer.Balancer. What the engines know stays.
+func (b *engineBalancer) Close() {
 	b.mu.Lock()
-	to := b.to
+	b.closed = true
 	b.mu.Unlock()
-	if to == nil {
-		b.ClientConn.UpdateState(s)
-		return
+	all := b.all()
+	b.wants.Wait()
+	for _, g := range all {
+		g.close()
 	}
-	s.Picker = &picker{balancer: b, to: to, state: s.ConnectivityState}
-	b.ClientConn.UpdateState(s)
 }
 
-// child makes the pick_first of an endpoint.
-func (b *engineBalancer) child(cc balancer.ClientConn, opts balancer.BuildOptions) balancer.Balancer {
-	c := &child{ClientConn: cc, owner: b}
-	c.Balancer = balancer.Get(pickfirst.Name).Build(c, opts)
-	return c
-}
-
-// A child is the pick_first of one endpoint, and the ClientConn that it sees.
-type child struct {
-	balancer.Balancer
-	balancer.ClientConn
-	owner *engineBalancer
-
-	addr   string             // guarded by owner.mu: the engine's name of it
-	state  connectivity.State // guarded by owner.mu
-	picker balancer.Picker    // guarded by owner.mu
-}
-
-// UpdateClientConnState implements balancer.Balancer.
-func (c *child) UpdateClientConnState(s balancer.ClientConnState) error {
-	if endpoints := s.ResolverState.Endpoints; len(endpoints) == 1 {
-		if addr, ok := endpoints[0].Attributes.Value(endpointKey{}).(string); ok {
-			c.owner.name(c, addr)
-		}
-	}
-	return c.Balancer.UpdateClientConnState(s)
-}
-
-// name takes note of which endpoint a child is.
-func (b *engineBalancer) name(c *child, addr string) {
+// all are the groups.
+func (b *engineBalancer) all() []*group {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if c.addr != addr {
-		if b.children[c.addr] == c {
-			delete(b.children, c.addr)
+	all := make([]*group, 0, len(b.groups))
+	for _, g := range b.groups {
+		all = append(all, g)
+	}
+	return all
+}
+
+// publish gives gRPC a picker for the present state; it is then asked again for
+// the calls that wait.
+func (b *engineBalancer) publish() {
+	b.publishing.Lock()
+	defer b.publishing.Unlock()
+	b.mu.Lock()
+	p := &picker{balancer: b, groups: make(map[*cluster.Cluster]*groupPicker, len(b.groups))}
+	best := connectivity.TransientFailure
+	closed := b.closed
+	for engine, g := range b.groups {
+		gp := g.picker.Load()
+		p.groups[engine] = gp
+		best = better(best, gp.state)
+	}
+	if b.known != nil && len(b.known.all) > 0 {
+		p.home = p.groups[b.known.all[0].to.Engine]
+	}
+	b.mu.Unlock()
+	if !closed {
+		b.cc.UpdateState(balancer.State{ConnectivityState: best, Picker: p})
+	}
+}
+
+// better is the state of two groups together.
+func better(a, b connectivity.State) connectivity.State {
+	for _, s := range []connectivity.State{connectivity.Ready, connectivity.Connecting, connectivity.Idle} {
+		if a == s || b == s {
+			return s
 		}
-		c.addr = addr
-		b.changes++
 	}
-	b.children[addr] = c
-}
-
-// Close implements balancer.Balancer.
-func (c *child) Close() {
-	b := c.owner
-	b.mu.Lock()
-	if b.children[c.addr] == c {
-		delete(b.children, c.addr)
-		b.changes++
-	}
-	b.mu.Unlock()
-	c.Balancer.Close()
-}
-
-// UpdateState implements balancer.ClientConn for the pick_first.
-func (c *child) UpdateState(s balancer.State) {
-	b := c.owner
-	b.mu.Lock()
-	failed := s.ConnectivityState == connectivity.TransientFailure && c.state != s.ConnectivityState
-	c.state, c.picker = s.ConnectivityState, s.Picker
-	b.changes++
-	to, addr := b.to, c.addr
-	b.mu.Unlock()
-	if failed && to != nil {
-		_, err := s.Picker.Pick(balancer.PickInfo{})
-		to.Engine.Unreachable(addr, err)
-	}
-	c.ClientConn.UpdateState(s)
+	return connectivity.TransientFailure
 }

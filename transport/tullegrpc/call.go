@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/balancer"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/tullemesh/tulle/internal/destination"
 	"github.com/tullemesh/tulle/retry"
 	"github.com/tullemesh/tulle/transport/deadline"
+	"github.com/tullemesh/tulle/transport/telemetry"
 )
 
 // A call is one RPC on its way, unary or stream. It is the context of its
@@ -31,11 +33,17 @@ type call struct {
 	method  string
 	waits   bool // the caller said WaitForReady
 	stream  bool
+	req     any                // of a unary call
+	sends   *atomic.Bool       // a stream is in SendMsg; nil for a unary call
 	end     time.Time          // of the call; zero: never
 	release context.CancelFunc // of Context, or nil
 	left    atomic.Bool        // it was counted out
 
 	configured bool // the service config has method configs
+
+	followed *telemetry.Call // nil unless somebody follows the call
+	begun    time.Duration   // when it came; negative: nobody measures
+	failure  error           // guarded by mu: what the caller got, nil if it went well
 
 	// The picker, the end of an attempt and the interceptor follow one another
 	// in a unary call. In a stream an attempt ends on whatever goroutine sees
@@ -45,6 +53,7 @@ type call struct {
 	refusal  error      // guarded by mu: why the picker found no endpoint
 	picked   bool       // guarded by mu: the invocation in hand had a pick
 	current  *attempt   // guarded by mu: the latest
+	unsent   *unsent    // guarded by mu: what came of current, nil if that is settled
 	bound    bound      // guarded by mu: of the attempt in hand
 	endpoint *tulle.Endpoint
 
@@ -56,6 +65,14 @@ type bound struct {
 	ctx     context.Context
 	due     time.Time // of the attempt timeout, zero without one
 	release context.CancelFunc
+}
+
+// unsent is an attempt that ended with UNAVAILABLE before it was sent. If gRPC picks
+// again by itself, the connection was to blame. If not, it was the call: its
+// credentials gave no metadata, or do not allow its authority.
+type unsent struct {
+	attempt *attempt
+	outcome tulle.Outcome
 }
 
 // callKey is the context key of a call.
@@ -74,12 +91,19 @@ type attempt struct {
 	call  *call
 	lease cluster.Attempt
 	done  func(balancer.DoneInfo) // of the child's pick, or nil
+	ctx   context.Context         // of its span, or that of the call
+	span  *telemetry.Attempt      // or nil
 	taken bool                    // guarded by call.mu
 	began bool                    // guarded by call.mu: a message has come
+	took  time.Duration           // guarded by call.mu: the time to that
 }
 
-// attemptKey tells the server the number of the attempt, from the second on.
-const attemptKey = "tulle-attempt"
+// attemptKey tells the server the number of the attempt, from the second on, and
+// previousKey the number of those before, as gRPC's own retries do (gRFC A6).
+const (
+	attemptKey  = "tulle-attempt"
+	previousKey = "grpc-previous-rpc-attempts"
+)
 
 // invocation implements rounds. An attempt of a unary call has its own timeout.
 func (c *call) invocation() context.Context {
@@ -87,10 +111,13 @@ func (c *call) invocation() context.Context {
 	defer c.mu.Unlock()
 	c.picked, c.refusal = false, nil
 	c.bound = bound{ctx: c}
-	if n := c.rpc.Attempt; n > 0 && !c.to.External {
-		c.bound.ctx = metadata.AppendToOutgoingContext(c, attemptKey, itoa(n+1))
+	if n := c.rpc.Attempt; n > 0 {
+		c.bound.ctx = metadata.AppendToOutgoingContext(c, previousKey, itoa(n))
+		if !c.to.External {
+			c.bound.ctx = metadata.AppendToOutgoingContext(c.bound.ctx, attemptKey, itoa(n+1))
+		}
 	}
-	if d := c.to.AttemptTimeout; d > 0 && !c.stream {
+	if d := c.options.AttemptTimeout(c.to.AttemptTimeout); d > 0 && !c.stream {
 		c.bound.due = time.Now().Add(d)
 		c.bound.ctx, c.bound.release = context.WithDeadlineCause(c.bound.ctx, c.bound.due, deadline.ErrAttempt)
 	}
@@ -109,6 +136,7 @@ func (c *call) over() {
 func (c *call) begin(among cluster.Reachable) (*attempt, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.settleLocked(repicked)
 	engine := c.to.Engine
 	a := &c.first
 	if a.taken {
@@ -131,6 +159,7 @@ func (c *call) begin(among cluster.Reachable) (*attempt, error) {
 		engine.Silent(1)
 	}
 	c.picked, c.refusal, c.current, c.endpoint = true, nil, a, a.lease.Endpoint()
+	a.ctx, a.span = c.followed.Attempt(c.Context, c.endpoint, int(c.rpc.Attempt))
 	return a, nil
 }
 
@@ -143,12 +172,14 @@ func (c *call) refuseLocked(err error) {
 		o.Class, c.rpc.Pool = tulle.Unsent, nil
 	}
 	c.rpc.Report(o)
+	c.followed.Refused(err.Error())
 }
 
 // refuse is refuseLocked for a picker that has no endpoint to offer.
 func (c *call) refuse(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.settleLocked(repicked)
 	if !c.picked {
 		c.rpc.Begin()
 		c.rpc.Attempt--
@@ -166,6 +197,9 @@ func (a *attempt) undo() {
 	o := tulle.Outcome{Class: tulle.Ignored}
 	a.lease.Answer(&tulle.Call{}, o, now)
 	a.lease.End(o, now)
+	if a.span != nil {
+		a.measureLocked(&o)
+	}
 	if c.current == a {
 		c.picked, c.current = false, nil
 		c.rpc.Attempt--
@@ -186,11 +220,39 @@ func (a *attempt) finish(info balancer.DoneInfo) {
 	defer c.mu.Unlock()
 	now := c.to.Engine.Now()
 	o := a.classifyLocked(&info, now)
+	if o.Class == tulle.Unsent && c.cc != nil && c.bound.ctx.Err() == nil {
+		c.unsent = &unsent{a, o}
+		return
+	}
 	a.lease.Answer(&c.rpc, o, now)
 	a.lease.End(o, now)
+	a.measureLocked(&o)
 	if load := loadOf(info.ServerLoad); load != nil {
 		a.lease.Report(load)
 	}
+}
+
+// settlement says what came after an attempt that was not sent.
+type settlement bool
+
+const (
+	returned settlement = false // gRPC returned its error
+	repicked settlement = true  // gRPC picked again
+)
+
+// settleLocked says whom an attempt that was not sent is held against.
+func (c *call) settleLocked(how settlement) {
+	u := c.unsent
+	if u == nil {
+		return
+	}
+	c.unsent = nil
+	if how == returned {
+		u.outcome.Class = tulle.Ignored
+	}
+	now := c.to.Engine.Now()
+	u.attempt.lease.Answer(&c.rpc, u.outcome, now)
+	u.attempt.lease.End(u.outcome, now)
 }
 
 // answered implements rounds.
@@ -201,9 +263,9 @@ func (c *call) answered() {
 	if a == nil {
 		return // it went past our picker
 	}
-	a.began = true
 	now := c.to.Engine.Now()
-	a.lease.Answer(&c.rpc, tulle.Outcome{Class: tulle.Answered, Elapsed: now - a.lease.Start()}, now)
+	a.began, a.took = true, now-a.lease.Start()
+	a.lease.Answer(&c.rpc, tulle.Outcome{Class: tulle.Answered, Elapsed: a.took}, now)
 }
 
 // timerSlack is how far apart two timers for the same deadline may run.
@@ -219,14 +281,30 @@ func (a *attempt) classifyLocked(info *balancer.DoneInfo, now time.Duration) tul
 		Began:    a.began,
 		Elapsed:  now - a.lease.Start(),
 	}
+	if a.began {
+		f.Elapsed = a.took
+	}
 	if info.Err != nil {
 		f.Code = tulle.GRPCCode(status.Code(info.Err))
+		f.Sent = f.Sent && (f.Received || f.Code != internal || c.encoded())
 		f.Mean = c.to.Engine.Mean(now)
 		f.RetryAfter, f.Pushback = pushback(info.Trailer)
 		f.Expired = len(info.Trailer.Get(tulle.ExpiredHeader)) > 0
 		c.endedLocked(&f)
 	}
 	return c.to.ClassifyGRPC(f)
+}
+
+// internal is the code both of streams that the server resets and of messages that
+// cannot be encoded.
+const internal = tulle.GRPCCode(codes.Internal)
+
+// encoded says that what was to be sent last could be encoded, as far as is known.
+func (c *call) encoded() bool {
+	if c.sends != nil {
+		return !c.sends.Load()
+	}
+	return encodable(c.req)
 }
 
 // endedLocked says whose time was up, if it was. Timers of gRPC for the same time
@@ -244,7 +322,8 @@ func (c *call) endedLocked(f *tulle.GRPCFacts) {
 // again implements rounds. What the trailer says is known from the attempt's end.
 func (c *call) again(error, metadata.MD) bool {
 	c.mu.Lock()
-	r := c.to.Engine.Retrier()
+	c.settleLocked(returned)
+	r := c.options.Retrier(c.to.Engine.Retrier())
 	if !c.picked && c.refusal == nil {
 		c.mu.Unlock()
 		return false // it ended while it waited for a connection
@@ -254,7 +333,11 @@ func (c *call) again(error, metadata.MD) bool {
 	}
 	c.mu.Unlock()
 	// The attempt is over, so that nobody else has the call in hand.
-	return r.Again(c, &c.rpc, c.to.Engine.Now, c.end, c.open)
+	if !r.Again(c, &c.rpc, c.to.Engine.Now, c.end, c.open) {
+		return false
+	}
+	c.repeats()
+	return true
 }
 
 // open says whether the service breaker would let an attempt through.
@@ -264,7 +347,8 @@ func (c *call) open() bool { return !c.to.Engine.Refusing() }
 func (c *call) fail(err error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.refusal != nil && !c.picked {
+	c.settleLocked(returned)
+	if c.refusal != nil && !c.picked && !ended(err) {
 		return c.errorLocked(c.gaveUp(c.refusal))
 	}
 	if cause := c.causeLocked(err); cause != nil {

@@ -36,10 +36,10 @@ type tlsSettings struct {
 // tlsOf are the settings of a destination.
 func tlsOf(to *destination.Destination) tlsSettings {
 	name := to.TLSServerName
-	if name == "" && (to.TLS == nil || to.TLS.ServerName == "") {
-		name = hostOnly(to.Host)
+	if name == "" && to.TLS != nil {
+		name = to.TLS.ServerName
 	}
-	return tlsSettings{config: to.TLS, name: name}
+	return tlsSettings{config: to.TLS, name: cmp.Or(name, hostOnly(to.Host))}
 }
 
 // hostOnly is a host without its port.

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/resolver"
 
 	"github.com/tullemesh/tulle/internal/destination"
 	"github.com/tullemesh/tulle/transport"
@@ -92,25 +93,29 @@ type channel struct {
 
 // service is the name of the service that a connection is for. Ok is false for
 // targets of other schemes.
-func service(cc *grpc.ClientConn) (name string, ok bool) {
-	rest, ok := strings.CutPrefix(cc.Target(), Scheme+":")
-	if !ok {
+func service(cc *grpc.ClientConn) (name string, ok bool) { return serviceOf(cc.Target()) }
+
+// serviceOf is the name of the service in a target, as gRPC tells it to resolvers.
+// The common form is read without parsing.
+func serviceOf(target string) (name string, ok bool) {
+	scheme, rest, found := strings.Cut(target, ":")
+	if !found || !strings.EqualFold(scheme, Scheme) {
 		return "", false
 	}
-	rest, found := strings.CutPrefix(rest, "///")
+	rest, found = strings.CutPrefix(rest, "///")
 	if !found || strings.ContainsAny(rest, "%?#") {
-		if u, err := url.Parse(cc.Target()); err == nil {
-			return strings.TrimPrefix(u.Path+u.Opaque, "/"), true
+		if u, err := url.Parse(target); err == nil {
+			return resolver.Target{URL: *u}.Endpoint(), true
 		}
 	}
 	return rest, true
 }
 
-// destination is where calls to a service go.
-func (c *channel) destination(name string) (*destination.Destination, error) {
-	d := c.t.Destination(name)
-	if d == nil {
+// destinations are where calls to a service can go.
+func (c *channel) destinations(name string) ([]*destination.Destination, error) {
+	all := c.t.Destinations(name)
+	if len(all) == 0 {
 		return nil, unavailable(fmt.Errorf("%w: %s", transport.ErrUnknownService, name))
 	}
-	return d, nil
+	return all, nil
 }

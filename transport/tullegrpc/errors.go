@@ -10,6 +10,7 @@ import (
 
 	"github.com/tullemesh/tulle/transport"
 	"github.com/tullemesh/tulle/transport/limit"
+	"github.com/tullemesh/tulle/transport/route"
 )
 
 // callError is an error that was made on this side: a status to gRPC, and its
@@ -34,6 +35,10 @@ func local(err error) error { return &callError{err: err, code: codeOf(err)} }
 // codeOf is the code of an error of this side, or of the status within.
 func codeOf(err error) codes.Code {
 	switch {
+	case errors.Is(err, route.ErrNoRule):
+		return codes.Unimplemented // as the Gateway API has it
+	case errors.Is(err, route.ErrReadOnly):
+		return codes.FailedPrecondition // a repeat would not help
 	case errors.Is(err, limit.ErrLimited):
 		return codes.ResourceExhausted
 	case errors.Is(err, context.DeadlineExceeded):
@@ -54,7 +59,8 @@ func unavailable(err error) error { return &callError{err: err, code: codes.Unav
 func (c *call) error(err error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.errorLocked(err)
+	c.failure = c.errorLocked(err)
+	return c.failure
 }
 
 // errorLocked is the error of a call that came to nothing on this side.
@@ -63,8 +69,12 @@ func (c *call) errorLocked(err error) error {
 	if c.endpoint != nil {
 		e.Endpoint = c.endpoint.Addr
 	}
+	e.Record = c.followed.Record()
 	return &callError{err: e, code: codeOf(err)}
 }
+
+// ended says that err is the end of a call's context, as a code.
+func ended(err error) bool { return isDeadline(err) || status.Code(err) == codes.Canceled }
 
 // isDeadline says that err is codes.DeadlineExceeded.
 func isDeadline(err error) bool { return status.Code(err) == codes.DeadlineExceeded }

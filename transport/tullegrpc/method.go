@@ -116,13 +116,13 @@ func pushback(trailer metadata.MD) (time.Duration, bool) {
 	return time.Duration(ms) * time.Millisecond, true
 }
 
-// methods remembers what the descriptors say of methods. It grows to maxMethods;
-// a proxy may call any name.
+// methods remembers what the descriptors say of methods, of the first maxMethods
+// that are called: a proxy may call any name.
 type methods struct {
 	known atomic.Pointer[map[string]bool]
 }
 
-const maxMethods = 4096
+const maxMethods = 1024
 
 // safe is declaredSafe, remembered.
 func (m *methods) safe(method string) bool {
@@ -134,10 +134,13 @@ func (m *methods) safe(method string) bool {
 	}
 	safe := declaredSafe(method)
 	next := make(map[string]bool)
-	if old != nil && len(*old) < maxMethods {
+	if old != nil {
+		if len(*old) >= maxMethods {
+			return safe
+		}
 		maps.Copy(next, *old)
 	}
-	next[method] = safe
+	next[strings.Clone(method)] = safe // a proxy's names may be parts of large buffers
 	m.known.CompareAndSwap(old, &next) // whoever lost asks again
 	return safe
 }

@@ -33,6 +33,31 @@ func AttemptInfo(info *transport.Info) grpc.CallOption { return with(transport.A
 // with makes an option of gRPC. Options of transport.WithCall hold for RPCs too.
 func with(option transport.CallOption) grpc.CallOption { return callOption{apply: option} }
 
+// takeOnFinish takes what is to be called at the end of an RPC out of its options,
+// as gRPC would call that at the end of each attempt.
+func takeOnFinish(opts []grpc.CallOption) (rest []grpc.CallOption, finish func(error)) {
+	var all []func(error)
+	for i, option := range opts {
+		option, ok := option.(grpc.OnFinishCallOption)
+		switch {
+		case ok && all == nil:
+			rest, all = append(rest, opts[:i]...), append(all, option.OnFinish)
+		case ok:
+			all = append(all, option.OnFinish)
+		case all != nil:
+			rest = append(rest, opts[i])
+		}
+	}
+	if all == nil {
+		return opts, nil
+	}
+	return rest, func(err error) {
+		for _, f := range all {
+			f(err)
+		}
+	}
+}
+
 // readOptions is what context and options say of a call, nil for nothing.
 func readOptions(ctx context.Context, opts []grpc.CallOption) (o *destination.Options, waits bool) {
 	o = destination.OptionsOf(ctx)

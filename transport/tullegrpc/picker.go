@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc/balancer"
 	"google.golang.org/grpc/codes"
@@ -21,10 +22,35 @@ import (
 // A picker picks for one state of the connections.
 type picker struct {
 	balancer *engineBalancer
-	to       *destination.Destination
-	state    connectivity.State
+	groups   map[*cluster.Cluster]*groupPicker
+	home     *groupPicker // of the service's own destination
+}
 
-	mu      sync.Mutex // held to make ready
+// Pick implements balancer.Picker.
+func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
+	c, _ := info.Ctx.Value(callKey{}).(*call)
+	if c == nil {
+		// What comes past the interceptors gets a call for itself.
+		if p.home == nil {
+			return balancer.PickResult{}, balancer.ErrNoSubConnAvailable
+		}
+		c = &call{Context: info.Ctx, to: p.home.to, method: info.FullMethodName}
+		c.bound.ctx = info.Ctx
+	}
+	if g := p.groups[c.to.Engine]; g != nil {
+		return g.pick(c, info)
+	}
+	p.balancer.want(c.to.Engine)
+	return balancer.PickResult{}, balancer.ErrNoSubConnAvailable
+}
+
+// A groupPicker picks among the connections of one destination.
+type groupPicker struct {
+	group *group
+	to    *destination.Destination
+	state connectivity.State
+
+	mu      sync.Mutex // held to make mapping
 	mapping atomic.Pointer[mapping]
 }
 
@@ -34,19 +60,26 @@ type mapping struct {
 	among  cluster.Reachable
 	ready  []balancer.Picker // by the place in the View, nil where not connected
 	some   bool              // at least one is
+	soon   bool              // at least one may be soon
 	reason error             // why none is, or nil
 }
 
-// Pick implements balancer.Picker.
-func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
-	c := callOf(&info, p.to)
+// settling is how long a group that is new waits for connections to endpoints that
+// are not left out: the first one that is there need not be one of them.
+const settling = time.Second
+
+// pick has the engine pick.
+func (p *groupPicker) pick(c *call, info balancer.PickInfo) (balancer.PickResult, error) {
 	m := p.mapped()
 	if !m.some {
 		return p.none(c, m)
 	}
+	if m.soon && !m.among.Usable() && time.Since(p.group.since) < settling {
+		return balancer.PickResult{}, balancer.ErrNoSubConnAvailable
+	}
 	a, err := c.begin(m.among)
 	if err != nil {
-		return balancer.PickResult{}, p.refusal(c, err)
+		return balancer.PickResult{}, refusal(err)
 	}
 	result, err := m.ready[a.lease.Place()].Pick(info)
 	if err != nil {
@@ -55,22 +88,12 @@ func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 	}
 	a.done = result.Done
 	result.Done = a.finish
+	result.Metadata = a.announce(result.Metadata)
 	return result, nil
 }
 
-// callOf is the call that a pick is for. What comes without one, past the
-// interceptors, gets one for itself.
-func callOf(info *balancer.PickInfo, to *destination.Destination) *call {
-	if c, ok := info.Ctx.Value(callKey{}).(*call); ok {
-		return c
-	}
-	c := &call{Context: info.Ctx, to: to, method: info.FullMethodName}
-	c.bound.ctx = info.Ctx
-	return c
-}
-
 // none is the answer while nothing is connected.
-func (p *picker) none(c *call, m *mapping) (balancer.PickResult, error) {
+func (p *groupPicker) none(c *call, m *mapping) (balancer.PickResult, error) {
 	if p.state != connectivity.TransientFailure {
 		return balancer.PickResult{}, balancer.ErrNoSubConnAvailable
 	}
@@ -84,7 +107,7 @@ func (p *picker) none(c *call, m *mapping) (balancer.PickResult, error) {
 
 // refusal is what gRPC gets for a call that the engine has refused. A status ends
 // it; anything else has one wait that wants to.
-func (p *picker) refusal(c *call, err error) error {
+func refusal(err error) error {
 	if errors.Is(err, breaker.ErrOpen) {
 		return status.Error(codes.Unavailable, err.Error())
 	}
@@ -99,7 +122,7 @@ type plain struct{ err error }
 func (e plain) Error() string { return e.err.Error() }
 
 // mapped is the mapping for the engine's present View.
-func (p *picker) mapped() *mapping {
+func (p *groupPicker) mapped() *mapping {
 	view := p.to.Engine.View()
 	if m := p.mapping.Load(); m != nil && m.among.View == view {
 		return m
@@ -109,13 +132,13 @@ func (p *picker) mapped() *mapping {
 	if m := p.mapping.Load(); m != nil && m.among.View == view {
 		return m
 	}
-	m := p.balancer.mapTo(view)
+	m := p.group.mapTo(view)
 	p.mapping.Store(m)
 	return m
 }
 
 // mapTo finds the connections of the endpoints of view.
-func (b *engineBalancer) mapTo(view *cluster.View) *mapping {
+func (g *group) mapTo(view *cluster.View) *mapping {
 	m := &mapping{among: cluster.Reachable{View: view}}
 	if view == nil {
 		return m
@@ -123,11 +146,10 @@ func (b *engineBalancer) mapTo(view *cluster.View) *mapping {
 	members := view.Endpoints()
 	m.ready = make([]balancer.Picker, len(members))
 	m.among.Set = tullebalancer.NewSet(len(members))
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	m.reason = b.lastErr
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	for i := range members {
-		c := b.children[members[i].Addr]
+		c := g.children[members[i].Addr]
 		if c == nil {
 			continue
 		}
@@ -135,6 +157,8 @@ func (b *engineBalancer) mapTo(view *cluster.View) *mapping {
 		case connectivity.Ready:
 			m.ready[i], m.some = c.picker, true
 			m.among.Set.Add(i)
+		case connectivity.Connecting, connectivity.Idle:
+			m.soon = true
 		case connectivity.TransientFailure:
 			if _, err := c.picker.Pick(balancer.PickInfo{}); err != nil {
 				m.reason = err

@@ -1,6 +1,7 @@
 package tullegrpc
 
 import (
+	"cmp"
 	"errors"
 	"net"
 	"strconv"
@@ -72,46 +73,72 @@ func (r *serviceResolver) run() {
 // tell reports the present endpoints. That gRPC's balancer does not like them
 // changes nothing: the next change is told all the same.
 func (r *serviceResolver) tell() {
-	to, err := r.channel.destination(r.name)
+	all, err := r.channel.destinations(r.name)
 	if err != nil {
 		r.cc.ReportError(err)
 		return
 	}
-	view := to.Engine.View()
-	if view == nil {
-		if err := to.Engine.Failure(); err != nil {
+	state := resolver.State{ServiceConfig: r.cc.ParseServiceConfig(r.channel.serviceConfig)}
+	known := &places{}
+	for _, to := range all {
+		p, failed := placeOf(to)
+		if p == nil {
+			err = cmp.Or(err, failed)
+			continue
+		}
+		known.all = append(known.all, p)
+		for _, e := range p.endpoints {
+			state.Endpoints = append(state.Endpoints, e)
+			state.Addresses = append(state.Addresses, e.Addresses...)
+		}
+	}
+	if len(known.all) == 0 {
+		if err != nil {
 			r.cc.ReportError(err)
 		}
 		return
 	}
-	members := view.Endpoints()
-	if len(members) == 0 {
-		r.cc.ReportError(to.Engine.Err())
-		return
-	}
-	state := resolver.State{
-		Endpoints:     make([]resolver.Endpoint, len(members)),
-		Addresses:     make([]resolver.Address, len(members)),
-		ServiceConfig: r.cc.ParseServiceConfig(r.channel.serviceConfig),
-		Attributes:    attributes.New(destinationKey{}, to),
-	}
-	for i := range members {
-		a := address(&members[i], to)
-		state.Addresses[i] = a
-		state.Endpoints[i] = resolver.Endpoint{
-			Addresses:  []resolver.Address{a},
-			Attributes: attributes.New(endpointKey{}, members[i].Addr),
-		}
-	}
+	state.Attributes = attributes.New(placesKey{}, known)
 	_ = r.cc.UpdateState(state)
 }
 
-// destinationKey and endpointKey are the attributes by which the balancer finds
-// the engine, and the engine's name of an endpoint.
+// placesKey and endpointKey are the attributes by which the balancer finds the
+// engines, and the engine's name of an endpoint.
 type (
-	destinationKey struct{}
-	endpointKey    struct{}
+	placesKey   struct{}
+	endpointKey struct{}
 )
+
+// places are the destinations of a service that have endpoints, the one for calls
+// of which nobody says otherwise first.
+type places struct{ all []*place }
+
+// place is a destination and its endpoints as gRPC knows them.
+type place struct {
+	to        *destination.Destination
+	endpoints []resolver.Endpoint
+}
+
+// placeOf is nil for a destination without endpoints, with the reason once there is
+// one.
+func placeOf(to *destination.Destination) (*place, error) {
+	view := to.Engine.View()
+	if view == nil {
+		return nil, to.Engine.Failure()
+	}
+	members := view.Endpoints()
+	if len(members) == 0 {
+		return nil, to.Engine.Err()
+	}
+	p := &place{to: to, endpoints: make([]resolver.Endpoint, len(members))}
+	for i := range members {
+		p.endpoints[i] = resolver.Endpoint{
+			Addresses:  []resolver.Address{address(&members[i], to)},
+			Attributes: attributes.New(endpointKey{}, members[i].Addr),
+		}
+	}
+	return p, nil
+}
 
 // address is where gRPC connects to for an endpoint.
 func address(e *tulle.Endpoint, to *destination.Destination) resolver.Address {
@@ -122,7 +149,9 @@ func address(e *tulle.Endpoint, to *destination.Destination) resolver.Address {
 	if e.GRPCPort != 0 {
 		port = strconv.Itoa(int(e.GRPCPort))
 	}
-	a := resolver.Address{Addr: net.JoinHostPort(host, port)}
+	// The name is that of requests, as the call option for it is refused by gRPC
+	// if the certificate is for another one.
+	a := resolver.Address{Addr: net.JoinHostPort(host, port), ServerName: to.Host}
 	if to.TLS != nil || to.TLSServerName != "" || to.Host != "" {
 		a.Attributes = attributes.New(tlsKey{}, tlsOf(to))
 	}
@@ -131,7 +160,7 @@ func address(e *tulle.Endpoint, to *destination.Destination) resolver.Address {
 
 // ResolveNow implements resolver.Resolver: gRPC lost a connection.
 func (r *serviceResolver) ResolveNow(resolver.ResolveNowOptions) {
-	if to, err := r.channel.destination(r.name); err == nil {
+	for _, to := range r.channel.t.Destinations(r.name) {
 		to.Engine.AskAgain()
 	}
 }

@@ -17,12 +17,13 @@ import (
 	"github.com/tullemesh/tulle/transport"
 	"github.com/tullemesh/tulle/transport/deadline"
 	"github.com/tullemesh/tulle/transport/limit"
+	"github.com/tullemesh/tulle/transport/route"
 )
 
 // ServerOptions are the server's half of the mesh for a grpc.Server, as
 // transport.Inbound is for an http.Handler. gRPC takes the caller's deadline into
-// the context by itself; from trusted peers these options take the number of the
-// attempt (tulle-attempt, x-envoy-attempt-count, grpc-previous-rpc-attempts), so
+// the context by itself; from trusted peers these options take overrides of routes
+// (tulle-route, or the baggage), and the number of the attempt (tulle-attempt, x-envoy-attempt-count, grpc-previous-rpc-attempts), so
 // that calls which a repeat makes in turn are repeated only if they reached nobody.
 //
 // An RPC waits in cfg.Limit no longer than its deadline. One that has expired there
@@ -72,11 +73,16 @@ type serverStream struct {
 // Context implements grpc.ServerStream.
 func (s *serverStream) Context() context.Context { return s.ctx }
 
-// take takes what a trusted peer says into the context.
+// take takes what a trusted peer says into the context. What others say of routes
+// is taken away.
 func (in *inbound) take(ctx context.Context) context.Context {
 	p, ok := peer.FromContext(ctx)
+	header := routeHeaders(ctx)
 	if !ok || p.Addr == nil || !destination.Trusted(in.cfg.Trusted, p.Addr.String()) {
-		return ctx
+		return withoutOverrides(ctx, header)
+	}
+	if read, err := route.Read(header); err == nil && read != nil {
+		ctx = route.WithHeader(ctx, read)
 	}
 	repeat := destination.IsRepeat(func(name string) string {
 		if values := metadata.ValueFromIncomingContext(ctx, name); len(values) > 0 {
@@ -88,6 +94,32 @@ func (in *inbound) take(ctx context.Context) context.Context {
 		ctx = transport.WithCall(ctx, transport.OnlyUnsent())
 	}
 	return ctx
+}
+
+// routeHeaders are the metadata that can hold overrides, as HTTP writes them.
+func routeHeaders(ctx context.Context) map[string][]string {
+	header := make(map[string][]string)
+	for _, name := range []string{route.Header, "Baggage"} {
+		if values := metadata.ValueFromIncomingContext(ctx, name); len(values) > 0 {
+			header[name] = values
+		}
+	}
+	return header
+}
+
+// withoutOverrides is the context of an RPC from anyone, which must not say where
+// calls go.
+func withoutOverrides(ctx context.Context, header map[string][]string) context.Context {
+	if read, err := route.Read(header); err == nil && read == nil {
+		return ctx
+	}
+	md, _ := metadata.FromIncomingContext(ctx) // a copy
+	route.Strip(header)
+	for _, name := range []string{route.Header, "Baggage"} {
+		md.Delete(name)
+		md.Append(name, header[name]...)
+	}
+	return metadata.NewIncomingContext(ctx, md)
 }
 
 // admit lets an RPC run, or says how it ends.

@@ -4,9 +4,11 @@ import (
 	"context"
 	"io"
 	"sync"
+	"sync/atomic"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -34,28 +36,37 @@ func (c *channel) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.Cl
 	s := &clientStream{desc: desc, open: func(ctx context.Context, opts []grpc.CallOption) (grpc.ClientStream, error) {
 		return streamer(ctx, desc, cc, method, opts...)
 	}}
-	s.opts = opts
+	s.opts, s.finish = takeOnFinish(opts)
+	if err := c.begin(ctx, s, cc, method); err != nil {
+		s.finished(err)
+		return nil, err
+	}
+	return s, nil
+}
+
+// begin opens the first attempt of a stream.
+func (c *channel) begin(ctx context.Context, s *clientStream, cc *grpc.ClientConn, method string) error {
 	name, ok := service(cc)
 	if !ok {
-		r, err := c.elsewhere(ctx, cc, method, opts, kindStream)
+		r, err := c.elsewhere(ctx, cc, method, s.opts, kindStream)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		s.rounds = r
 		return s.start(r.ctx)
 	}
-	x := &call{Context: ctx, cc: cc, method: method, stream: true}
-	if err := c.enter(x, name, opts); err != nil {
-		return nil, err
+	x := &call{Context: ctx, cc: cc, method: method, stream: true, sends: &s.sends}
+	if err := c.enter(x, name, s.opts); err != nil {
+		return err
 	}
 	if err := x.prepare(); err != nil {
 		defer x.leave()
-		return nil, x.error(err)
+		return x.error(err)
 	}
 	x.release = x.limited()
 	s.rounds = x
-	if host := x.to.Host; host != "" {
-		s.opts = append([]grpc.CallOption{grpc.CallAuthority(host)}, opts...)
+	if host := x.options.Host(""); host != "" {
+		s.opts = append([]grpc.CallOption{grpc.CallAuthority(host)}, s.opts...)
 	}
 	return s.start(x)
 }
@@ -73,6 +84,11 @@ type clientStream struct {
 	opts []grpc.CallOption
 	stop func() bool // takes back the watch on the context
 
+	sends atomic.Bool // SendMsg is at it, so that an error may be one of encoding
+
+	finish func(error) // what the caller wants to have called at the end, or nil
+	once   sync.Once   // of finish
+
 	// mu is held while an attempt is replaced, so that nothing is sent
 	// meanwhile.
 	mu        sync.Mutex
@@ -85,14 +101,29 @@ type clientStream struct {
 }
 
 // start opens the first attempt.
-func (s *clientStream) start(ctx context.Context) (grpc.ClientStream, error) {
+func (s *clientStream) start(ctx context.Context) error {
 	if err := s.attempt(); err != nil {
 		s.leave()
-		return nil, err
+		s.finished(err)
+		return err
 	}
 	// A caller may forget a stream whose context has ended.
-	s.stop = context.AfterFunc(ctx, s.leave)
-	return s, nil
+	s.stop = context.AfterFunc(ctx, func() {
+		s.leave()
+		s.finished(status.FromContextError(ctx.Err()).Err())
+	})
+	return nil
+}
+
+// finished tells the caller of the end, once.
+func (s *clientStream) finished(err error) {
+	if s.finish == nil {
+		return
+	}
+	if err == io.EOF {
+		err = nil // a good end
+	}
+	s.once.Do(func() { s.finish(err) })
 }
 
 // attempt opens a stream, and again while that fails and may be repeated. What was
@@ -156,7 +187,9 @@ func (s *clientStream) SendMsg(m any) error {
 	s.keepLocked(m)
 	inner := s.current
 	s.mu.Unlock()
+	s.sends.Store(true)
 	err := inner.SendMsg(m)
+	s.sends.Store(false)
 	if err == nil {
 		return nil
 	}
@@ -168,8 +201,8 @@ func (s *clientStream) SendMsg(m any) error {
 	// The caller stops sending now, so that a repeat would lack the rest.
 	s.commitLocked()
 	if err != io.EOF {
-		s.end()
-		return s.fail(err)
+		err = s.fail(err)
+		s.end(err)
 	}
 	return err
 }
@@ -190,16 +223,16 @@ func (s *clientStream) RecvMsg(m any) error {
 		if err == nil {
 			s.received()
 			if !s.desc.ServerStreams {
-				s.end()
+				s.end(nil)
 			}
 			return nil
 		}
 		if err == io.EOF {
-			s.end()
+			s.end(err)
 			return err
 		}
 		if err := s.replace(inner, err); err != nil {
-			s.end()
+			s.end(err)
 			return err
 		}
 	}
@@ -226,6 +259,7 @@ func (s *clientStream) replace(failed grpc.ClientStream, err error) error {
 		return nil
 	}
 	if s.committed || !s.again(err, failed.Trailer()) {
+		s.commitLocked()
 		return s.fail(err)
 	}
 	return s.attempt()
@@ -259,7 +293,8 @@ func (s *clientStream) Trailer() metadata.MD { return s.at().Trailer() }
 func (s *clientStream) Context() context.Context { return s.at().Context() }
 
 // end says that the stream is over.
-func (s *clientStream) end() {
+func (s *clientStream) end(err error) {
 	s.stop()
 	s.leave()
+	s.finished(err)
 }

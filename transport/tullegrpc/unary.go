@@ -15,12 +15,16 @@ import (
 
 // unary is the interceptor of DialOptions.
 func (c *channel) unary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn,
-	invoker grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	invoker grpc.UnaryInvoker, opts ...grpc.CallOption) (err error) {
+	opts, finish := takeOnFinish(opts)
+	if finish != nil {
+		defer func() { finish(err) }()
+	}
 	name, ok := service(cc)
 	if !ok {
 		return c.unaryElsewhere(ctx, method, req, reply, cc, invoker, opts)
 	}
-	x := &call{Context: ctx, cc: cc, method: method}
+	x := &call{Context: ctx, cc: cc, method: method, req: req}
 	if err := c.enter(x, name, opts); err != nil {
 		return err
 	}
@@ -40,9 +44,11 @@ func (c *call) leave() {
 		c.release()
 	}
 	c.mu.Lock()
+	c.settleLocked(returned)
 	endpoint, attempts := c.endpoint, int(c.rpc.Attempt)
 	c.mu.Unlock()
 	c.options.Tell(c.to.Name, endpoint, attempts)
+	c.ended()
 	c.to.Gate.Exit()
 }
 
@@ -52,17 +58,18 @@ func (c *channel) enter(x *call, name string, opts []grpc.CallOption) error {
 	if c.configErr != nil {
 		return unavailable(c.configErr)
 	}
-	to, err := c.destination(name)
-	if err != nil {
+	x.options, x.waits = readOptions(x.Context, opts)
+	x.configured = c.hasMethods
+	if err := c.route(x, name); err != nil {
 		return err
 	}
+	to := x.to
 	if !to.Gate.Enter() {
 		return unavailable(transport.ErrClosed)
 	}
-	x.to, x.configured = to, c.hasMethods
-	x.options, x.waits = readOptions(x.Context, opts)
 	x.rpc.Safe = x.options.Vouched() || to.Engine.Retrier().SafeRPC(x.method) || c.methods.safe(x.method)
 	x.rpc.UnsentOnly = x.options.OnlyUnsent()
+	x.follow()
 	return nil
 }
 
@@ -75,6 +82,9 @@ func (c *call) prepare() error {
 		return err
 	}
 	c.end = end
+	if err := destination.Hold(c.Context, c.options, end); err != nil {
+		return err
+	}
 	if err := c.to.Limiter.Acquire(c.Context, "", end); err != nil {
 		return err
 	}
@@ -102,8 +112,8 @@ func (c *call) timeouts() *destination.Options {
 	}
 	if o.Timeout == 0 {
 		o.Timeout = -1
-		if !c.stream && c.to.Timeout > 0 {
-			o.Timeout = c.to.Timeout
+		if limit := c.options.CallTimeout(c.to.Timeout); !c.stream && limit > 0 {
+			o.Timeout = limit
 		}
 	}
 	if configured > 0 && (o.Timeout <= 0 || configured < o.Timeout) {
@@ -125,7 +135,7 @@ func (c *call) limited() (release context.CancelFunc) {
 // invoke makes the attempts of a unary call.
 func (c *call) invoke(req, reply any, invoker grpc.UnaryInvoker, opts []grpc.CallOption) error {
 	c.release = c.limited()
-	if host := c.to.Host; host != "" {
+	if host := c.options.Host(""); host != "" {
 		opts = append([]grpc.CallOption{grpc.CallAuthority(host)}, opts...)
 	}
 	for {

@@ -1,0 +1,99 @@
+package tullegrpc
+
+import (
+	"fmt"
+	"net/textproto"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/tullemesh/tulle/internal/destination"
+	"github.com/tullemesh/tulle/transport/route"
+)
+
+// route finds out where a call goes, and changes it as its rule says.
+func (c *channel) route(x *call, name string) error {
+	in := route.Input{Service: name, Path: x.method, Host: name, GRPC: true, Header: headerOf(x)}
+	in.Safe = c.methods.safe(x.method)
+	to, d, options, err := c.t.RouteRPC(x.Context, name, &in, x.options)
+	if err != nil {
+		return local(err)
+	}
+	if to == nil {
+		return answered(&d)
+	}
+	x.to, x.options = to, options
+	if header := sent(x, &d, in.Header); header != nil {
+		x.Context = metadata.NewOutgoingContext(x.Context, metadataOf(header))
+	}
+	return nil
+}
+
+// sent is the metadata that goes out, as HTTP writes it; nil if nothing changes. It
+// has the edits of the call's rule and the overrides that travel on, which are for
+// services of ours alone.
+func sent(x *call, d *route.Decision, header map[string][]string) map[string][]string {
+	overrides, edits := route.From(x.Context), d.EditsRequest()
+	if x.to.External {
+		if read, err := route.Read(header); err == nil && read == nil && !edits {
+			return nil
+		}
+	} else if !edits && (len(header[route.Header]) > 0 || overrides.String() == "") {
+		return nil
+	}
+	if header == nil {
+		header = make(map[string][]string)
+	}
+	d.EditRequest(header)
+	switch {
+	case x.to.External:
+		route.Strip(header)
+	case overrides != nil && len(header[route.Header]) == 0:
+		overrides.Write(header)
+	}
+	return header
+}
+
+// headerOf is the metadata of a call as HTTP writes it, nil without any.
+func headerOf(x *call) map[string][]string {
+	md, ok := metadata.FromOutgoingContext(x.Context)
+	if !ok {
+		return nil
+	}
+	header := make(map[string][]string, len(md))
+	for key, values := range md {
+		header[textproto.CanonicalMIMEHeaderKey(key)] = values
+	}
+	return header
+}
+
+// metadataOf is headerOf the other way round.
+func metadataOf(header map[string][]string) metadata.MD {
+	md := make(metadata.MD, len(header))
+	for key, values := range header {
+		md.Append(key, values...)
+	}
+	return md
+}
+
+// answered is the end of a call that its rule answers. An answer of HTTP is what
+// gRPC makes of one that comes from no gRPC server.
+func answered(d *route.Decision) error {
+	r := d.Rule
+	switch d.Action {
+	case route.Answer:
+		return answer(destination.CodeOf(r.Fixed.Status), "answered by rule %q with status %d: %s", r.Name, r.Fixed.Status, r.Fixed.Body)
+	case route.Reroute:
+		return answer(destination.CodeOf(d.RedirectStatus()), "redirected by rule %q, which gRPC does not follow", r.Name)
+	}
+	code := destination.CodeOf(r.Fault.AbortStatus)
+	if r.Fault.AbortCode != "" {
+		code = destination.Code(r.Fault.AbortCode)
+	}
+	return answer(code, "fault injected by rule %q", r.Name)
+}
+
+// answer is an error with a code.
+func answer(code uint32, format string, args ...any) error {
+	return &callError{err: fmt.Errorf("tullegrpc: "+format, args...), code: codes.Code(code)}
+}

@@ -1,0 +1,92 @@
+package tullegrpc_test
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"testing"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"google.golang.org/grpc/codes"
+	testpb "google.golang.org/grpc/interop/grpc_testing"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/tullemesh/tulle/transport"
+	"github.com/tullemesh/tulle/transport/telemetry"
+	"github.com/tullemesh/tulle/transport/tullegrpc"
+)
+
+// attr is the value of an attribute of a span as text.
+func attr(s trace.ReadOnlySpan, key attribute.Key) string {
+	for _, kv := range s.Attributes() {
+		if kv.Key == key {
+			return kv.Value.Emit()
+		}
+	}
+	return ""
+}
+
+// An RPC is one internal span, each attempt a client span below it, whose context
+// reaches the server with the headers; HTTP calls of the same trace join it.
+func TestSpans(t *testing.T) {
+	s := serve(t)
+	var parents []string
+	s.onUnary(func(ctx context.Context, _ *testpb.SimpleRequest) (*testpb.SimpleResponse, error) {
+		parents = append(parents, metadata.ValueFromIncomingContext(ctx, "traceparent")...)
+		if len(parents) == 1 {
+			return nil, status.Error(codes.Unavailable, "on purpose")
+		}
+		return s.answer(), nil
+	})
+	spans := tracetest.NewSpanRecorder()
+	provider := trace.NewTracerProvider(trace.WithSpanProcessor(spans))
+	m, err := transport.New(transport.Config{
+		Services:  map[string]transport.Service{"users": {Resolver: static(s)}},
+		Telemetry: telemetry.Config{TracerProvider: provider, Propagator: propagation.TraceContext{}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	ctx, root := provider.Tracer("test").Start(within(t), "root")
+	if _, err := connect(t, m, "tulle:///users").UnaryCall(ctx, &testpb.SimpleRequest{}, tullegrpc.Idempotent()); err != nil {
+		t.Fatal(err)
+	}
+	req, _ := http.NewRequestWithContext(ctx, http.MethodGet, "http://users/", nil)
+	resp, err := m.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.Copy(io.Discard, resp.Body)
+	resp.Body.Close()
+	root.End()
+	ended := spans.Ended()
+	if len(ended) != 6 {
+		t.Fatalf("got %d spans, want 6: two attempts and a call, an attempt and a call, the root", len(ended))
+	}
+	call := ended[2]
+	if call.Name() != "grpc.testing.TestService/UnaryCall" || attr(call, "rpc.method") == "" || call.Parent().SpanID() != root.SpanContext().SpanID() {
+		t.Errorf("got the call span %s %v", call.Name(), call.Attributes())
+	}
+	for i, span := range ended[:2] {
+		if span.Parent().SpanID() != call.SpanContext().SpanID() || span.SpanKind().String() != "client" {
+			t.Errorf("attempt %d: got a %s span below %s", i, span.SpanKind(), span.Parent().SpanID())
+		}
+		want := "00-" + root.SpanContext().TraceID().String() + "-" + span.SpanContext().SpanID().String() + "-01"
+		if i < len(parents) && parents[i] != want {
+			t.Errorf("attempt %d: the server got %q, want %q", i, parents[i], want)
+		}
+	}
+	if len(parents) != 2 {
+		t.Errorf("got %d attempts at the server, want 2", len(parents))
+	}
+	for _, span := range ended {
+		if span.SpanContext().TraceID() != root.SpanContext().TraceID() {
+			t.Errorf("got %s in trace %s", span.Name(), span.SpanContext().TraceID())
+		}
+	}
+}
