@@ -1,0 +1,219 @@
+package config
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/tullemesh/tulle/internal/setting"
+	"github.com/tullemesh/tulle/transport"
+	"github.com/tullemesh/tulle/transport/route"
+)
+
+// gatewayGroup is how the apiVersion of a route of the Gateway API begins.
+const gatewayGroup = "gateway.networking.k8s.io/"
+
+// scalarAt is the text of a key of a mapping, "" if there is none.
+func scalarAt(n *yaml.Node, key string) string {
+	if v := valueAt(n, key); v != nil && v.Kind == yaml.ScalarNode {
+		return v.Value
+	}
+	return ""
+}
+
+// valueAt is the value of a key of a mapping, nil if there is none.
+func valueAt(n *yaml.Node, key string) *yaml.Node {
+	if n == nil || n.Kind != yaml.MappingNode {
+		return nil
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value == key {
+			return n.Content[i+1]
+		}
+	}
+	return nil
+}
+
+// isGateway says that a document is a route of the Gateway API.
+func isGateway(doc *yaml.Node) bool {
+	return strings.HasPrefix(scalarAt(doc, "apiVersion"), gatewayGroup)
+}
+
+// A gatewayRoute is a route of the Gateway API and where it was written.
+type gatewayRoute struct {
+	doc  *yaml.Node
+	file string
+}
+
+// routeFiles reads the files of routes. Other objects of Kubernetes in them are
+// passed over.
+func (b *builder) routeFiles(patterns []string) (list []gatewayRoute) {
+	for i, pattern := range patterns {
+		at := b.places[where{path: "routefiles"}.item(i).path]
+		found, err := b.source.glob(pattern)
+		if err == nil && len(found) == 0 && !strings.ContainsAny(pattern, `*?[\`) {
+			err = errors.New("no such file")
+		}
+		if err != nil {
+			b.wrongFile(where{path: where{path: "routefiles"}.item(i).path}, pattern, err)
+		}
+		for _, path := range found {
+			data, err := b.source.read(path, maxFile)
+			if err != nil {
+				b.probs.add(at, "%s: %v", shown(path), err)
+				continue
+			}
+			for _, doc := range parseTree(path, data, b.probs) {
+				if isGateway(doc) {
+					list = append(list, gatewayRoute{doc, path})
+				} else if scalarAt(doc, "apiVersion") == "" {
+					b.probs.add(place{file: path, line: doc.Line, column: doc.Column}, "want objects of Kubernetes, such as an HTTPRoute")
+				}
+			}
+		}
+	}
+	return list
+}
+
+// attach gives services the rules of routes of the Gateway API that name them as
+// parents, the oldest first, after their own.
+func (b *builder) attach(list []gatewayRoute, cfg *transport.Config) {
+	var all []*route.Gateway
+	for _, g := range list {
+		if parsed := b.gateway(g, cfg); parsed != nil {
+			all = append(all, parsed)
+		}
+	}
+	slices.SortStableFunc(all, func(x, y *route.Gateway) int {
+		if x.Created.IsZero() != y.Created.IsZero() {
+			return map[bool]int{true: 1, false: -1}[x.Created.IsZero()]
+		}
+		return cmp.Or(x.Created.Compare(y.Created), strings.Compare(x.Namespace+"/"+x.Name, y.Namespace+"/"+y.Name))
+	})
+	for _, g := range all {
+		for _, key := range g.Services {
+			s := cfg.Services[key]
+			s.Rules = append(s.Rules[:len(s.Rules):len(s.Rules)], g.Rules...)
+			if _, said := b.places[where{path: "services"}.entry(key).path+".onlyrules"]; !said {
+				s.OnlyRules = true // a call that no rule matches is answered 404 there
+			}
+			cfg.Services[key] = s
+		}
+	}
+}
+
+// gateway reads one route, or notes why it cannot and returns nil.
+func (b *builder) gateway(g gatewayRoute, cfg *transport.Config) *route.Gateway {
+	c := &converter{decoder: newDecoder(g.file, nil, b.probs), lines: map[string]int{}}
+	before := len(b.probs.list)
+	value := c.convert(g.doc, "")
+	data, err := json.Marshal(value)
+	if err != nil || len(b.probs.list) > before {
+		return nil // it was said why: what was converted is maps, lists, texts and numbers
+	}
+	namespace := cmp.Or(scalarAt(valueAt(g.doc, "metadata"), "namespace"), "default")
+	unknown := ""
+	parsed, err := route.ParseGateway(data, route.GatewayOptions{
+		Position: func(path string) (string, int) { return g.file, c.line(path, g.doc.Line) },
+		Key: func(ns, name string, port int) string {
+			key := b.serviceOf(cfg, ns, name, port, ns == namespace)
+			if key == "" {
+				unknown, key = name, name
+			}
+			return key
+		},
+	})
+	setting.Walk(err, func(_ string, _ *setting.Error, err error) {
+		at := place{file: g.file, line: g.doc.Line, column: 1}
+		if re, ok := err.(*route.Error); ok {
+			at.line, at.key = max(re.Line, at.line), re.Path
+			err = fmt.Errorf("%s: want %s", re.Value, re.Want)
+		}
+		b.probs.add(at, "%s", bounded(err.Error()))
+	})
+	if err == nil && unknown != "" {
+		b.probs.add(place{file: g.file, line: c.line("spec.parentRefs", g.doc.Line), column: 1, key: "spec.parentRefs"},
+			"%s: want services that are configured: %s", shown(unknown), bounded(strings.Join(sorted(cfg.Services), ", ")))
+		return nil
+	}
+	return parsed
+}
+
+// serviceOf finds a Service of Kubernetes among ours: name.namespace, or name
+// alone for one in the namespace of the route, each with the port first.
+func (b *builder) serviceOf(cfg *transport.Config, namespace, name string, port int, own bool) string {
+	names := []string{name + "." + namespace}
+	if own {
+		names = append(names, name)
+	}
+	for _, n := range names {
+		if key, ok := spelled(cfg.Services, fmt.Sprintf("%s:%d", n, port)); ok && port > 0 {
+			return key
+		}
+		if key, ok := spelled(cfg.Services, n); ok {
+			return key
+		}
+	}
+	return ""
+}
+
+// A converter turns a document into values of JSON and remembers the lines.
+type converter struct {
+	*decoder
+	lines map[string]int // by path
+}
+
+// line is that of a path, or of the nearest one above it.
+func (c *converter) line(path string, otherwise int) int {
+	for p := strings.TrimPrefix(path, "."); p != ""; p = p[:max(strings.LastIndexAny(p, ".["), 0)] {
+		if line, ok := c.lines[p]; ok {
+			return line
+		}
+	}
+	return otherwise
+}
+
+// convert converts a value.
+func (c *converter) convert(n *yaml.Node, path string) any {
+	w := where{key: path}
+	if !c.enter(&n, w) {
+		return nil
+	}
+	defer c.leave()
+	switch n.Kind {
+	case yaml.MappingNode:
+		m := map[string]any{}
+		for _, p := range c.pairs(n, w) {
+			at := dotted(path, p.key.Value)
+			c.lines[at] = p.key.Line
+			m[p.key.Value] = c.convert(p.value, at)
+		}
+		return m
+	case yaml.SequenceNode:
+		list := []any{}
+		for i, item := range n.Content {
+			at := fmt.Sprintf("%s[%d]", path, i)
+			c.lines[at] = item.Line
+			list = append(list, c.convert(item, at))
+		}
+		return list
+	}
+	switch n.Tag {
+	case "!!null":
+		return nil
+	case "!!bool":
+		return strings.EqualFold(n.Value, "true")
+	case "!!int", "!!float":
+		if !decimal.MatchString(n.Value) {
+			c.bad(n, w, "%s: want a decimal number", bounded(n.Value))
+			return nil
+		}
+		return json.Number(n.Value)
+	}
+	return n.Value // text, and times, which are text in JSON
+}
