@@ -42,9 +42,10 @@ const (
 // The expected time is a mean of the last 20 latency samples, those of the last
 // 10 s counting most, drawn towards the mean of the pool where samples are few:
 // an endpoint that nobody uses drifts back to the mean, and a new one starts
-// there. A timeout above the estimate replaces most of what was known. An
-// endpoint whose waiting attempts are older than its estimate is
-// judged by their mean age, so a stuck one shows before it answers. The chance
+// there. A timeout is a sample like any other where it is above the estimate,
+// and says nothing where it is below. An endpoint whose waiting attempts are
+// older than its estimate is judged by their mean age, so a stuck one shows
+// before it answers. The chance
 // of success comes from the last 10 verdicts, so an endpoint that fails fast
 // does not look fast. The idea is that of shortest expected delay routing with
 // Finagle's latency estimate and the in-flight age of kratos; the shrinking,

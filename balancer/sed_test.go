@@ -118,9 +118,6 @@ func (n *sedModel) answer(start, now time.Duration, sampling tulle.Sampling) {
 		return
 	}
 	n.roll(now)
-	if sampling == tulle.CensoredSample && n.w > 2 {
-		n.w, n.s = 2, n.s*2/n.w
-	}
 	if n.w+1 > 20 {
 		n.w, n.s = 19, n.s*19/n.w
 	}

@@ -80,11 +80,6 @@ func (n *sedNode) Answer(start, now time.Duration, sampling tulle.Sampling) {
 	n.mu.Lock()
 	n.decay(now)
 	w, s := unpack(n.latency.Load())
-	if sampling == tulle.CensoredSample && w > sedPrior {
-		// What was learnt before no longer holds: twenty quick answers must
-		// not dilute one that never came.
-		w, s = sedPrior, s*sedPrior/w
-	}
 	n.latency.Store(pack(slide(w, s, elapsed, sedWindow)))
 	n.mu.Unlock()
 	n.pool.sample(elapsed, now)

@@ -1,0 +1,293 @@
+package sim
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tullemesh/tulle/transport"
+)
+
+// The limits of a scenario. They keep a slip of the pen from filling the memory.
+const (
+	maxDuration = 24 * time.Hour
+	maxClients  = 10_000
+	maxServers  = 10_000
+	maxWorkers  = 100_000
+	maxRate     = 10_000_000
+	maxPairs    = 1_000_000 // of client and server: each client knows each server
+)
+
+// complete is the scenario with what was left out filled in, or an error that
+// names every field that cannot be used.
+func (s Scenario) complete() (Scenario, error) {
+	s.Seed = cmp.Or(s.Seed, 1)
+	s.Clients = cmp.Or(s.Clients, 1)
+	s.Calls.Goal = cmp.Or(s.Calls.Goal, time.Second)
+	s.Servers, s.Faults = slices.Clone(s.Servers), slices.Clone(s.Faults)
+	for i := range s.Servers {
+		s.Servers[i].complete()
+	}
+	for i := range s.Faults {
+		f := &s.Faults[i]
+		f.Factor, f.Share, f.Status = cmp.Or(f.Factor, 1), cmp.Or(f.Share, 1), cmp.Or(f.Status, 500)
+	}
+	if len(s.Variants) == 0 {
+		s.Variants = []Variant{{}}
+	}
+	s.Variants = slices.Clone(s.Variants)
+	for i := range s.Variants {
+		s.Variants[i].complete(&s)
+	}
+	if err := s.check(); err != nil {
+		return s, err
+	}
+	if s.Load.Capacity {
+		s.Load = s.Load.times(s.capacity())
+	}
+	return s, nil
+}
+
+// complete fills in what was left out.
+func (g *Servers) complete() {
+	g.Name = cmp.Or(g.Name, "servers")
+	g.Count = cmp.Or(g.Count, 1)
+	g.Workers = cmp.Or(g.Workers, 1)
+	g.Speed = cmp.Or(g.Speed, 1)
+	g.Full = cmp.Or(g.Full, 503)
+}
+
+// complete fills in the name.
+func (v *Variant) complete(s *Scenario) {
+	if v.Name != "" {
+		return
+	}
+	p := s.whole(v)
+	v.Name = fmt.Sprintf("%T", p.Balancer)
+	for _, b := range namedBalancers() {
+		if fmt.Sprintf("%T", b.policy) == v.Name {
+			v.Name = b.name
+			break
+		}
+	}
+}
+
+// times is the load with all rates multiplied.
+func (l Load) times(f float64) Load {
+	l.Capacity = false
+	l.Rate *= f
+	l.To *= f
+	l.Points = slices.Clone(l.Points)
+	for i := range l.Points {
+		l.Points[i].Rate *= f
+	}
+	return l
+}
+
+// checker collects what cannot be used.
+type checker struct {
+	path string
+	errs []error
+}
+
+// want notes an error about a field unless ok.
+func (c *checker) want(ok bool, field string, value any, want string) {
+	if ok || len(c.errs) >= maxErrors {
+		return
+	}
+	if s, is := value.(string); is {
+		value = fmt.Sprintf("%q", s)
+	}
+	c.errs = append(c.errs, &FieldError{Path: join(c.path, field), Text: fmt.Sprintf("%v: want %s", value, want)})
+}
+
+// below is a checker for what is below a field.
+func (c *checker) below(path string, check func(*checker)) {
+	inner := checker{path: join(c.path, path)}
+	check(&inner)
+	c.errs = append(c.errs, inner.errs[:min(len(inner.errs), maxErrors-len(c.errs))]...)
+}
+
+// share says that x is from 0 to 1.
+func share(x float64) bool { return x >= 0 && x <= 1 }
+
+// check is the check of a scenario that is complete.
+func (s *Scenario) check() error {
+	c := &checker{}
+	c.want(s.Name != "", "name", s.Name, "a name")
+	c.want(s.Duration >= sliceLength && s.Duration <= maxDuration, "duration", s.Duration, "1s to 24h")
+	c.want(s.Warmup >= 0 && s.Warmup < max(s.Duration, 1), "warmup", s.Warmup, "less than duration")
+	c.want(s.Clients >= 1 && s.Clients <= maxClients, "clients", s.Clients, fmt.Sprintf("1 to %d", maxClients))
+	c.want(s.Discovery >= 0, "discovery", s.Discovery, "0 or more")
+	c.want(s.Calls.Goal > 0, "calls.goal", s.Calls.Goal, "above 0")
+	c.want(s.Calls.Deadline >= 0, "calls.deadline", s.Calls.Deadline, "0 or more")
+	c.want(share(s.Calls.Unsafe), "calls.unsafe", s.Calls.Unsafe, "0 to 1")
+	if s.Network.Kind != "" || s.Network.Mean != 0 {
+		c.below("network", s.Network.check)
+	}
+	s.checkServers(c)
+	c.below("load", func(c *checker) { s.Load.check(c, s.capacity()) })
+	for i := range s.Faults {
+		c.below(fmt.Sprintf("faults[%d]", i), func(c *checker) { s.Faults[i].check(c, s) })
+	}
+	names := map[string]bool{}
+	for i := range s.Variants {
+		v := &s.Variants[i]
+		at := fmt.Sprintf("variants[%d]", i)
+		c.want(!names[v.Name], at+".name", v.Name, "a name that no other has")
+		names[v.Name] = true
+		c.below(at+".policy", func(c *checker) { c.policy(v.Policy) })
+		p := s.whole(v)
+		c.want(p.Timeout == 0 || p.AttemptTimeout <= p.Timeout, at+".policy.attemptTimeout", p.AttemptTimeout, "at most timeout")
+	}
+	c.below("policy", func(c *checker) { c.policy(s.Policy) })
+	return errors.Join(c.errs...)
+}
+
+// checkServers checks the groups.
+func (s *Scenario) checkServers(c *checker) {
+	start, all := 0, 0
+	for i := range s.Servers {
+		g := &s.Servers[i]
+		c.below(fmt.Sprintf("servers[%d]", i), g.check)
+		all += max(g.Count, 0)
+		if g.Join == 0 {
+			start += g.Count
+		}
+	}
+	c.want(start > 0, "servers", len(s.Servers), "one server at least that is there at the start")
+	c.want(all <= maxServers, "servers", all, fmt.Sprintf("at most %d of them", maxServers))
+	c.want(all*s.Clients <= maxPairs, "clients", s.Clients, fmt.Sprintf("with %d servers at most %d", all, maxPairs/max(all, 1)))
+}
+
+// check checks a group.
+func (g *Servers) check(c *checker) {
+	c.want(g.Count >= 1, "count", g.Count, "1 or more")
+	c.want(g.Workers >= 1 && g.Workers <= maxWorkers, "workers", g.Workers, fmt.Sprintf("1 to %d", maxWorkers))
+	c.want(g.Speed > 0 && g.Speed <= 1e6, "speed", g.Speed, "above 0, up to 1e6")
+	c.want(g.Full >= 200 && g.Full <= 599, "full", g.Full, "200 to 599")
+	c.want(g.RetryAfter >= 0, "retryAfter", g.RetryAfter, "0 or more")
+	c.want(g.Weight >= 0 && g.Weight <= 1e6, "weight", g.Weight, "above 0, up to 1e6")
+	c.want(g.Join >= 0, "join", g.Join, "0 or more")
+	c.want(g.Leave == 0 || g.Leave > g.Join, "leave", g.Leave, "later than join")
+	c.want(g.Cold == 0 || g.Cold >= 1 && g.Cold <= 1e6, "cold", g.Cold, "1 to 1e6")
+	c.want(g.Warming >= 0, "warming", g.Warming, "0 or more")
+	c.below("work", g.Work.check)
+}
+
+// check checks a random time.
+func (w *Work) check(c *checker) {
+	kinds := []string{"constant", "exponential", "normal", "lognormal", "pareto", "bimodal", "table"}
+	c.want(w.Kind == "" || slices.Contains(kinds, w.Kind), "kind", w.Kind, "one of "+strings.Join(kinds, ", "))
+	c.want(w.Max >= 0, "max", w.Max, "0 or more")
+	switch w.Kind {
+	case "table":
+		c.want(len(w.Quantiles) >= 2 && slices.IsSorted(w.Quantiles) && w.Quantiles[0] >= 0,
+			"quantiles", w.Quantiles, "two or more times in order")
+		return
+	case "lognormal":
+		c.want(w.Median > 0, "median", w.Median, "above 0")
+	default:
+		c.want(w.Mean > 0, "mean", w.Mean, "above 0")
+	}
+	c.want(w.Deviation >= 0, "deviation", w.Deviation, "0 or more")
+	c.want(w.Kind != "pareto" || w.Shape > 1 && w.Shape <= 100, "shape", w.Shape, "above 1, up to 100")
+	c.want(w.Kind != "bimodal" || w.Slow > 0, "slow", w.Slow, "above 0")
+	c.want(share(w.Share), "share", w.Share, "0 to 1")
+}
+
+// check checks a load.
+func (l *Load) check(c *checker, capacity float64) {
+	kinds := []string{"constant", "ramp", "sine", "bursts", "steps", "trace"}
+	c.want(l.Kind == "" || slices.Contains(kinds, l.Kind), "kind", l.Kind, "one of "+strings.Join(kinds, ", "))
+	unit := 1.0
+	if l.Capacity {
+		unit = capacity
+	}
+	c.want(!math.IsNaN(unit) && l.peak()*unit > 0 && l.peak()*unit <= maxRate, "rate", l.peak(),
+		fmt.Sprintf("above 0, and up to %d calls a second", maxRate))
+	c.want(l.Rate >= 0, "rate", l.Rate, "0 or more")
+	c.want(l.To >= 0, "to", l.To, "0 or more")
+	if l.Kind == "sine" || l.Kind == "bursts" {
+		c.want(l.Period > 0, "period", l.Period, "above 0")
+	}
+	c.want(l.Kind != "bursts" || l.Length > 0 && l.Length <= l.Period, "length", l.Length, "above 0, up to period")
+	ordered := slices.IsSortedFunc(l.Points, func(a, b Point) int { return cmp.Compare(a.At, b.At) })
+	for i, p := range l.Points {
+		c.want(p.Rate >= 0, fmt.Sprintf("points[%d].rate", i), p.Rate, "0 or more")
+	}
+	c.want(ordered, "points", len(l.Points), "points in the order of time")
+	c.want(l.Kind != "steps" && l.Kind != "trace" || len(l.Points) > 0, "points", len(l.Points), "one or more")
+}
+
+// check checks a fault.
+func (f *Fault) check(c *checker, s *Scenario) {
+	kinds := []string{
+		"slow", "fixed", "stuck", "erring", "wrong", "refusing", "blackhole", "pausing", "capacity",
+		"antagonist", "churn", "stall",
+	}
+	c.want(slices.Contains(kinds, f.Kind), "kind", f.Kind, "one of "+strings.Join(kinds, ", "))
+	known := f.Servers == ""
+	for i := range s.Servers {
+		known = known || s.Servers[i].Name == f.Servers
+	}
+	c.want(known, "servers", f.Servers, "the name of a group")
+	c.want(f.First >= 0, "first", f.First, "0 or more")
+	c.want(f.Count >= 0, "count", f.Count, "0 or more")
+	c.want(f.Start >= 0, "start", f.Start, "0 or more")
+	c.want(f.End == 0 || f.End > f.Start, "end", f.End, "later than start")
+	c.want(f.Factor >= 1 && f.Factor <= 1e6 || f.Kind == "slow" && f.Factor > 0, "factor", f.Factor, "1 to 1e6")
+	c.want(share(f.Share), "share", f.Share, "0 to 1")
+	c.want(f.Status >= 400 && f.Status <= 599, "status", f.Status, "400 to 599")
+	c.want(f.Latency >= 0, "latency", f.Latency, "0 or more")
+	switch f.Kind {
+	case "pausing", "stall", "churn", "antagonist":
+		c.want(f.Period >= time.Millisecond, "period", f.Period, "1ms or more")
+	}
+	if f.Kind == "pausing" || f.Kind == "stall" {
+		c.want(f.Length > 0 && f.Length < f.Period, "length", f.Length, "above 0, less than period")
+	}
+	c.want(f.Length >= 0, "length", f.Length, "0 or more")
+}
+
+// policy checks the parts of a policy that are there.
+func (c *checker) policy(p transport.Policy) {
+	within := func(d time.Duration) bool { return d <= 0 || d >= time.Millisecond && d <= maxDuration }
+	c.want(within(p.Timeout), "timeout", p.Timeout, "1ms to 24h, or none")
+	c.want(within(p.AttemptTimeout), "attemptTimeout", p.AttemptTimeout, "1ms to 24h, or none")
+	if p.Retry != nil {
+		c.section("retry", p.Retry.Validate())
+	}
+	if p.Ejection != nil {
+		c.section("ejection", p.Ejection.Validate())
+	}
+	if p.Breaker != nil {
+		c.section("breaker", p.Breaker.Validate())
+	}
+	if p.Limit != nil {
+		c.section("limit", p.Limit.Validate())
+		c.want(p.Limit.Source == nil, "limit.source", "set", "none: a simulation cannot ask it")
+	}
+}
+
+// section notes the errors of a section of a policy.
+func (c *checker) section(name string, err error) {
+	list := []error{err}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		list = joined.Unwrap()
+	}
+	for _, e := range list {
+		if e != nil && len(c.errs) < maxErrors {
+			c.errs = append(c.errs, &FieldError{Path: join(c.path, name), Text: e.Error()})
+		}
+	}
+}
+
+// unknownBalancer is the error for a name that no balancer has.
+func unknownBalancer(name string) error {
+	return fmt.Errorf("sim: balancer %q: want one of %s", name, strings.Join(Balancers(), ", "))
+}

@@ -1,0 +1,50 @@
+package sim
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+// Bubble runs f in virtual time.
+func Bubble(f func() error) error { return bubble(f) }
+
+// Sample draws from a distribution.
+func (w *Work) Sample(r *rand.Rand) float64 { return w.sample(r) }
+
+// Expected is its mean by formula.
+func (w *Work) Expected() float64 { return w.mean() }
+
+// RateAt reads a load.
+func (l *Load) RateAt(at, whole time.Duration) float64 { return l.rate(at, whole) }
+
+// NextAfter draws the next call.
+func (l *Load) NextAfter(r *rand.Rand, at int64, whole time.Duration) int64 {
+	return l.next(r, at, whole)
+}
+
+// A Histogram is a histogram.
+type Histogram struct{ h histogram }
+
+// NewHistogram makes one with so many bits to a doubling.
+func NewHistogram(fine int) *Histogram { return &Histogram{newHistogram(fine)} }
+
+// Add counts a time.
+func (h *Histogram) Add(d time.Duration) { h.h.add(int64(d)) }
+
+// Quantile reads one.
+func (h *Histogram) Quantile(q float64, beyond uint64) time.Duration { return h.h.quantile(q, beyond) }
+
+// An Agenda is a heap of times.
+type Agenda struct{ g agenda }
+
+// Plan adds an event, which id tells from others.
+func (a *Agenda) Plan(at int64, id int32) { a.g.plan(at, arriveEvent, id, 0) }
+
+// Next takes the earliest.
+func (a *Agenda) Next() (at int64, id int32, ok bool) {
+	e, ok := a.g.next()
+	return e.at, e.id, ok
+}
+
+// Recovery is Row.Recovered of a series.
+func Recovery(series []Slice, from time.Duration) time.Duration { return recovery(series, from) }

@@ -1,0 +1,275 @@
+package sim
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"net"
+	"time"
+
+	"github.com/tullemesh/tulle"
+)
+
+// addServer makes a server of a group.
+func (r *run) addServer(g *Servers) *server {
+	id := int32(len(r.servers))
+	addr := fmt.Sprintf("10.%d.%d.%d:80", id>>16&0xff, id>>8&0xff, id&0xff)
+	s := &server{
+		id: id, group: g,
+		endpoint: tulle.Endpoint{Addr: addr, Zone: g.Zone, Weight: g.Weight},
+	}
+	r.servers = append(r.servers, s)
+	r.byAddr[addr] = s
+	return s
+}
+
+// build makes the servers and plans what happens to them.
+func (r *run) build() {
+	for i := range r.sc.Servers {
+		g := &r.sc.Servers[i]
+		for range g.Count {
+			s := r.addServer(g)
+			if g.Join > 0 {
+				s.cold, s.gone, s.joined = true, true, int64(g.Join)
+				r.change(int64(g.Join), func() { r.join(s) })
+			} else {
+				r.members = append(r.members, s)
+			}
+			if g.Leave > 0 {
+				r.change(int64(g.Leave), func() { r.leave(s) })
+			}
+		}
+	}
+}
+
+// strike makes the effects of a fault.
+func (r *run) strike(f *Fault) {
+	switch f.Kind {
+	case "stall":
+		for k := f.First; k < len(r.clients) && (f.Count == 0 || k < f.First+f.Count); k++ {
+			r.clients[k].stalls = append(r.clients[k].stalls, r.effect(f))
+		}
+		return
+	case "churn":
+		e := r.effect(f)
+		for at := e.start + int64(f.Period); at < min(e.end, int64(r.sc.Duration)); at += int64(f.Period) {
+			r.change(at, func() { r.churn(f) })
+		}
+		return
+	}
+	k := -1
+	for _, s := range r.servers {
+		if f.Servers != "" && s.group.Name != f.Servers {
+			continue
+		}
+		if k++; k < f.First || f.Count > 0 && k >= f.First+f.Count {
+			continue
+		}
+		e := r.effect(f)
+		s.faults = append(s.faults, e)
+		if f.Kind == "capacity" {
+			r.change(e.end, func() { r.dispatch(s) })
+		}
+	}
+}
+
+// effect is a fault as it hits one server or client.
+func (r *run) effect(f *Fault) *effect {
+	e := &effect{Fault: f, start: int64(f.Start), end: int64(f.End)}
+	if e.end == 0 {
+		e.end = math.MaxInt64
+	}
+	if f.Period > 0 {
+		e.offset = r.fate.Int64N(int64(f.Period))
+	}
+	if f.Kind == "antagonist" {
+		e.end = min(e.end, int64(r.sc.Duration)+int64(time.Hour))
+		e.antagonize(r.fate)
+	}
+	return e
+}
+
+// change plans something that happens to the world.
+func (r *run) change(at int64, f func()) {
+	r.changes = append(r.changes, f)
+	r.agenda.plan(at, changeEvent, int32(len(r.changes)-1), 0)
+}
+
+// join lets clients know a server.
+func (r *run) join(s *server) {
+	s.gone = false
+	r.members = append(r.members, s)
+	r.publish()
+}
+
+// leave takes a server out.
+func (r *run) leave(s *server) {
+	s.gone = true
+	for i, m := range r.members {
+		if m == s {
+			r.members = append(r.members[:i:i], r.members[i+1:]...)
+			break
+		}
+	}
+	r.publish()
+}
+
+// churn replaces one server of a group.
+func (r *run) churn(f *Fault) {
+	var among []*server
+	for _, s := range r.members {
+		if f.Servers == "" || s.group.Name == f.Servers {
+			among = append(among, s)
+		}
+	}
+	if len(among) < 2 {
+		return // somebody must stay
+	}
+	old := among[r.fate.IntN(len(among))]
+	r.leave(old)
+	r.change(r.clock.at+int64(f.Length), func() {
+		s := r.addServer(old.group)
+		s.cold, s.joined = true, r.clock.at
+		s.faults = old.faults
+		r.join(s)
+	})
+}
+
+// publish tells the clients of the present members, each after its own delay.
+func (r *run) publish() {
+	set := make([]tulle.Endpoint, len(r.members))
+	for i, s := range r.members {
+		set[i] = s.endpoint
+	}
+	r.sets = append(r.sets, set)
+	version := uint32(len(r.sets) - 1)
+	for i := range r.clients {
+		late := int64(0)
+		if r.sc.Discovery > 0 {
+			late = r.fate.Int64N(int64(r.sc.Discovery))
+		}
+		r.agenda.plan(r.clock.at+late, updateEvent, int32(i), version)
+	}
+}
+
+// update tells one client. What it learns late may be old by then.
+func (r *run) update(c *client, version uint32) error {
+	if version < c.version {
+		return nil
+	}
+	c.version = version
+	return c.engine.Update(r.sets[version])
+}
+
+// reach is the arrival of an attempt at its server, and what becomes of it.
+func (r *run) reach(a *attempt, id int32) {
+	s, now := a.server, r.clock.at
+	switch {
+	case s.gone:
+		r.answer(a, id, refused, 0)
+		return
+	case len(s.faults) > 0 && r.hit(a, id):
+		return
+	case s.queue.size > 0 || s.busy >= s.workers(now):
+		if s.group.Queue < 0 || s.group.Queue > 0 && s.queue.size >= s.group.Queue {
+			r.answer(a, id, full, 0)
+			return
+		}
+	}
+	a.reached, a.found = now, int32(s.backlog)
+	s.backlog++
+	if now >= r.result.warmup {
+		r.result.deepest = max(r.result.deepest, s.backlog)
+	}
+	s.queue.push(id)
+	r.dispatch(s)
+}
+
+// hit lets the faults of the server have the attempt, and reports whether one
+// took it.
+func (r *run) hit(a *attempt, id int32) bool {
+	e := a.server.fault(r.clock.at, "refusing", "blackhole", "stuck", "fixed", "erring", "wrong")
+	if e == nil {
+		return false
+	}
+	switch e.Kind {
+	case "refusing":
+		r.answer(a, id, refused, 0)
+	case "blackhole":
+		a.unconnected = true
+		r.answer(a, id, dialTimeout, int64(dialLimit))
+	case "stuck":
+		r.release(a, id, byServer)
+	case "fixed":
+		r.answer(a, id, fine, int64(e.Latency))
+	default:
+		if a.luck >= e.Share {
+			return false
+		}
+		a.status = int16(e.Status)
+		if e.Kind == "erring" {
+			r.answer(a, id, failed, int64(e.Latency))
+		} else {
+			r.answer(a, id, wrong, int64(e.Latency))
+		}
+	}
+	return true
+}
+
+// dialLimit is how long the Transport's own dialer tries.
+const dialLimit = 2 * time.Second
+
+// dispatch gives work to idle workers.
+func (r *run) dispatch(s *server) {
+	now := r.clock.at
+	for s.queue.size > 0 && s.busy < s.workers(now) {
+		id := s.queue.pop()
+		a := r.attempts.at(id)
+		if a.left && s.group.DropCancelled {
+			s.backlog--
+			r.release(a, id, byServer)
+			continue
+		}
+		s.busy++
+		r.agenda.plan(s.finish(now, a.work*s.slowness(now)), doneEvent, id, 0)
+	}
+}
+
+// done is the end of work on an attempt.
+func (r *run) done(a *attempt, id int32) {
+	s := a.server
+	s.busy--
+	s.backlog--
+	s.answered(int(a.found), r.clock.at-a.reached)
+	r.answer(a, id, fine, 0)
+	r.dispatch(s)
+}
+
+// answer sends an answer on its way, after a while.
+func (r *run) answer(a *attempt, id int32, how result, after int64) {
+	if a.left {
+		r.release(a, id, byServer)
+		return
+	}
+	a.result = how
+	r.agenda.plan(r.clock.at+after+r.delay(), answerEvent, id, 0)
+}
+
+// delay is the time of one way through the network.
+func (r *run) delay() int64 { return int64(r.sc.Network.sample(r.travel)) }
+
+// refusal is the error of a connection that was refused, and lateDial that of one
+// that nobody answered.
+var (
+	refusal  = &net.OpError{Op: "dial", Net: "tcp", Err: errRefused}
+	lateDial = &net.OpError{Op: "dial", Net: "tcp", Err: errDialTimeout}
+)
+
+// The causes.
+var (
+	errRefused     = fmt.Errorf("connection refused")
+	errDialTimeout = fmt.Errorf("i/o timeout")
+)
+
+// stream is an independent source of random numbers.
+func stream(seed uint64, n uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, n)) }
