@@ -26,7 +26,7 @@ fast: ## build, vet and quick tests (the default)
 	$(GO) test -short ./...
 
 .PHONY: ci
-ci: tidy-check lint race bench-compile examples nethttp rig ## everything that CI runs
+ci: tidy-check lint race bench-compile examples nethttp rig otel grpc-versions bench-quick ## everything that CI runs
 
 # The tests of internal/archtest among these check that the documentation's Go
 # is a copy of Go that compiles.
@@ -76,6 +76,26 @@ nethttp: ## run net/http's own tests against tulle
 .PHONY: rig
 rig: ## run the rigs: tulle against real peers
 	cd internal/rig && $(GO) test -race ./...
+
+.PHONY: otel
+otel: ## telemetry against a collector and Prometheus
+	cd internal/otelrig && $(GO) test ./...
+
+.PHONY: grpc-versions
+grpc-versions: ## tullegrpc's tests with the oldest and the newest gRPC
+	internal/rig/grpcversions.sh
+
+.PHONY: bench-quick
+bench-quick: ## each contender of the bench once, with its allocations
+	cd internal/bench && $(GO) test ./...
+
+.PHONY: compare
+compare: ## the bench against peers and proxies; writes docs/benchmarks.md and the README's table
+	cd internal/bench && ./tools.sh && $(GO) run . -md ../../docs/benchmarks.md -readme ../../README.md
+
+.PHONY: sim
+sim: ## the simulator's scores over all scenarios
+	$(GO) run ./transport/sim/cmd/tulle-sim -score a,b,c,d,e,f,g,h
 
 # Not part of ci: it takes SOAKTIME and half as much again.
 SOAKTIME ?= 10m

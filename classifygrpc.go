@@ -41,7 +41,7 @@ type GRPCFacts struct {
 	// status without it was made on this side.
 	Sent, Received bool
 
-	// Began says that the server had begun to answer, by headers or messages.
+	// Began says that the first message of a stream had come.
 	// What fails after that is no reason to repeat.
 	Began bool
 

@@ -144,7 +144,7 @@ func (h *inbound) admit(ctx context.Context, w http.ResponseWriter, r *http.Requ
 		return true
 	}
 	var limited *limit.Error
-	if errors.As(err, &limited) {
+	if errors.As(err, &limited) && limited.RetryAfter > 0 {
 		seconds := (limited.RetryAfter + time.Second - 1) / time.Second
 		w.Header().Set("Retry-After", strconv.FormatInt(int64(seconds), 10))
 	}

@@ -122,6 +122,7 @@ func bodyOf(req *http.Request) (body []byte, ok bool) {
 // such as hooks, are not made for use after the call.
 func shadowOf(ctx context.Context, req *http.Request, body []byte) *http.Request {
 	copied := req.Clone(ctx)
+	//lint:ignore SA1019 the copy must not end with the call
 	copied.Cancel = nil //nolint:staticcheck // it ends with the caller's
 	copied.Body, copied.GetBody = nil, nil
 	if body != nil {

@@ -58,7 +58,7 @@ func (s *sdk) collect(t *testing.T) map[string]metricdata.Aggregation {
 func attr(s trace.ReadOnlySpan, key attribute.Key) string {
 	for _, kv := range s.Attributes() {
 		if kv.Key == key {
-			return kv.Value.Emit()
+			return kv.Value.String()
 		}
 	}
 	return ""

@@ -3,6 +3,8 @@ package sim_test
 import (
 	"errors"
 	"flag"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -64,6 +66,57 @@ func TestBubbleFailures(t *testing.T) {
 	}
 	if got := count(); got != flags {
 		t.Errorf("got %d flags afterwards, want the %d of before", got, flags)
+	}
+}
+
+// stuckBubble tells TestStuck which bubble to run.
+const stuckBubble = "TULLE_SIM_STUCK"
+
+// stuck are the bubbles that do not end by themselves.
+func stuck() map[string]func() error {
+	return map[string]func() error{
+		"deadlock": func() error {
+			<-make(chan int)
+			return nil
+		},
+		"goroutine that waits": func() error {
+			never := make(chan int)
+			go func() { <-never }()
+			return nil
+		},
+		"goroutine that sleeps": func() error {
+			go time.Sleep(time.Hour)
+			return nil
+		},
+	}
+}
+
+// TestStuck runs one of these in a process of its own, as the goroutines of it are
+// there until the end. It fails, with what came back.
+func TestStuck(t *testing.T) {
+	if f := stuck()[os.Getenv(stuckBubble)]; f != nil {
+		err := sim.Bubble(f)
+		next := sim.Bubble(func() error { return errors.New("runs") })
+		t.Fatalf("came back: %v; the next bubble: %v", err, next)
+	}
+}
+
+// TestBubbleStuck: what nothing ends is an error and no hang, and later bubbles are
+// none the worse.
+func TestBubbleStuck(t *testing.T) {
+	for name, want := range map[string]string{
+		"deadlock":              "came back: sim: deadlock: all goroutines in bubble are blocked; the next bubble: runs",
+		"goroutine that waits":  "came back: sim: deadlock: main bubble goroutine has exited but blocked goroutines remain; the next bubble: runs",
+		"goroutine that sleeps": "came back: sim: deadlock: main bubble goroutine has exited but blocked goroutines remain; the next bubble: runs",
+	} {
+		t.Run(name, func(t *testing.T) {
+			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestStuck$")
+			cmd.Env = append(os.Environ(), stuckBubble+"="+name)
+			out, err := cmd.CombinedOutput()
+			if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) || !strings.Contains(string(out), want) {
+				t.Errorf("got %v and\n%s\nwant a failure with %q", err, out, want)
+			}
+		})
 	}
 }
 

@@ -272,8 +272,13 @@ func TestMetastable(t *testing.T) {
 
 // TestBestOfClientOnly: averaged over scenarios of all kinds the default balancer
 // has the best tail and the best success of all that need no help from servers.
-// With TULLE_SIM=all it runs in all scenarios against all peers; that takes some
-// minutes.
+// Here that is a sample, of five scenarios and three peers. All thirty against all
+// ten take some minutes:
+//
+//	TULLE_SIM=all go test ./transport/sim -run BestOfClientOnly -v -timeout 30m
+//
+// The -score of tulle-sim prints the same with the table of each scenario
+// (docs/simulator.md has the command).
 func TestBestOfClientOnly(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs many scenarios")

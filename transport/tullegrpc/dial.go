@@ -93,7 +93,7 @@ type channel struct {
 
 // service is the name of the service that a connection is for. Ok is false for
 // targets of other schemes.
-func service(cc *grpc.ClientConn) (name string, ok bool) { return serviceOf(cc.Target()) }
+func service(cc *grpc.ClientConn) (name string, ok bool) { return serviceOf(cc.CanonicalTarget()) }
 
 // serviceOf is the name of the service in a target, as gRPC tells it to resolvers.
 // The common form is read without parsing.

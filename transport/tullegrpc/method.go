@@ -54,6 +54,12 @@ func methodTimeout(cc *grpc.ClientConn, method string) time.Duration {
 	return 0
 }
 
+// methodWaits says whether the method config has calls wait for a connection.
+func methodWaits(cc *grpc.ClientConn, method string) bool {
+	w := cc.GetMethodConfig(method).WaitForReady
+	return w != nil && *w
+}
+
 // policy is the retryPolicy of a method config (gRFC A6).
 type policy struct {
 	attempts int

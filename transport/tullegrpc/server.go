@@ -142,7 +142,7 @@ func (in *inbound) admit(ctx context.Context, method string) (metadata.MD, error
 		return nil, nil
 	}
 	var limited *limit.Error
-	if errors.As(err, &limited) {
+	if errors.As(err, &limited) && limited.RetryAfter > 0 {
 		ms := (limited.RetryAfter + time.Millisecond - 1) / time.Millisecond
 		return metadata.Pairs("grpc-retry-pushback-ms", strconv.FormatInt(int64(ms), 10)), local(err)
 	}

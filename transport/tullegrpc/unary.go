@@ -89,7 +89,7 @@ func (c *call) prepare() error {
 		return err
 	}
 	err = c.to.Engine.Admit(c.Context, end)
-	if c.waits && errors.Is(err, cluster.ErrNoEndpoints) {
+	if errors.Is(err, cluster.ErrNoEndpoints) && (c.waits || c.configured && methodWaits(c.cc, c.method)) {
 		c.to.Engine.Retrier().Open(c.to.Engine.Now())
 		err = nil // gRPC waits
 	}
