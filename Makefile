@@ -31,8 +31,10 @@ ci: tidy-check lint race bench-compile examples nethttp rig otel grpc-versions b
 # The tests of internal/archtest among these check that the documentation's Go
 # is a copy of Go that compiles.
 .PHONY: race
-race: ## all tests with the race detector
-	$(GO) test -race ./...
+race: ## all tests with the race detector, those of the simulator in part
+	$(GO) test -race $$($(GO) list ./... | grep -v /transport/sim)
+	$(GO) test -race -short ./transport/sim/...
+	$(GO) test ./transport/sim/...
 
 .PHONY: lint
 lint: ## formatting, vet and staticcheck, in all modules

@@ -35,9 +35,9 @@ type Endpoint struct {
 	// out of the set.
 	Weight float64 `json:"weight,omitempty"`
 
-	// Priority orders groups of endpoints: those of the lowest number are
-	// used, the next ones when a call has tried all of them. Default: 0.
-	// Negative values are refused.
+	// Priority orders groups of endpoints: those of the lowest number get the
+	// calls while enough of them are usable, the next ones the rest
+	// (transport.Locality). Default: 0. Negative values are refused.
 	Priority int `json:"priority,omitempty"`
 
 	// GRPCPort is the port for gRPC where it is another one than that of Addr,

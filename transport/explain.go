@@ -49,7 +49,7 @@ func (t *Transport) Explain(ctx context.Context, req *http.Request) Explanation 
 	d := tb.routes.Decide(&in)
 	switch {
 	case d.Action == route.Send:
-		_, to := tb.place(d.Chain, in.Random)
+		_, to := tb.place(d.Chain, in.Random, (*service).level)
 		snap := to.snapshot()
 		x.Destination = &snap
 	case d.Action == route.Refuse && statusOf(d.Err) == 0:

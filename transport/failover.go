@@ -19,15 +19,15 @@ const (
 	failureCounts = 30 * time.Second
 )
 
-// place chooses a step of a chain by the health of each.
-func (tb *table) place(c *route.Chain, random uint64) (step int, svc *service) {
+// place chooses a step of a chain by the level of each.
+func (tb *table) place(c *route.Chain, random uint64, level func(*service) route.Level) (step int, svc *service) {
 	if len(c.Steps) == 1 {
 		return 0, tb.destinations[c.Steps[0].Destination]
 	}
 	var buf [8]route.Level
 	levels := buf[:0]
 	for i := range c.Steps {
-		levels = append(levels, tb.destinations[c.Steps[i].Destination].level())
+		levels = append(levels, level(tb.destinations[c.Steps[i].Destination]))
 	}
 	step = c.Pick(levels, random)
 	return step, tb.destinations[c.Steps[step].Destination]
@@ -55,21 +55,31 @@ func (s *service) level() route.Level {
 	if healthy > 0 && failed == 0 {
 		return route.Level{Healthy: healthy, Total: total}
 	}
-	now, last := int64(s.Engine.Now()), s.trial.Load()
-	if healthy > 0 && now-failed > int64(failureCounts) {
+	if healthy > 0 && int64(s.Engine.Now())-failed > int64(failureCounts) {
 		return route.Level{Healthy: healthy, Total: total}
 	}
-	if now-last >= int64(trialPause) && s.trial.CompareAndSwap(last, now) {
-		return route.Level{Healthy: total, Total: total}
-	}
 	return route.Level{Total: total}
+}
+
+// levelNow is level for a call that is about to go. To a destination that cannot be
+// reached one goes now and then; while it tries, others do not.
+func (s *service) levelNow() route.Level {
+	l := s.level()
+	if l.Healthy > 0 || l.Total == 0 {
+		return l
+	}
+	now, last := int64(s.Engine.Now()), s.trial.Load()
+	if now-last >= int64(trialPause) && s.trial.CompareAndSwap(last, now) {
+		l.Healthy = l.Total
+	}
+	return l
 }
 
 // carry sends a call along a chain: to the step that its health is for, and on to
 // the other ones while none of a destination's endpoints can be reached. It ends
 // what Gate.Enter began.
 func (t *Transport) carry(tb *table, c *route.Chain, random uint64, req *http.Request, options *destination.Options) (*http.Response, error) {
-	first, svc := tb.place(c, random)
+	first, svc := tb.place(c, random, (*service).levelNow)
 	if len(c.Steps) == 1 {
 		return svc.do(req, options)
 	}
@@ -77,7 +87,7 @@ func (t *Transport) carry(tb *table, c *route.Chain, random uint64, req *http.Re
 	resp, err := svc.do(req, options)
 	for i := 0; svc.note(err) && i < len(c.Steps); i++ {
 		next := tb.destinations[c.Steps[i].Destination]
-		if i == first || next.level().Healthy == 0 {
+		if i == first || next.levelNow().Healthy == 0 {
 			continue
 		}
 		again, left := replayed(req), shortened(options, svc, time.Since(begun))

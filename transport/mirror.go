@@ -123,7 +123,7 @@ func bodyOf(req *http.Request) (body []byte, ok bool) {
 func shadowOf(ctx context.Context, req *http.Request, body []byte) *http.Request {
 	copied := req.Clone(ctx)
 	//lint:ignore SA1019 the copy must not end with the call
-	copied.Cancel = nil //nolint:staticcheck // it ends with the caller's
+	copied.Cancel = nil
 	copied.Body, copied.GetBody = nil, nil
 	if body != nil {
 		copied.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }

@@ -195,7 +195,7 @@ func TestOverrideTravels(t *testing.T) {
 		})
 		return start(t, transport.Inbound(transport.InboundConfig{Trusted: trusted}, handler).ServeHTTP)
 	}
-	unknown := peers(nil, "unknown", "")
+	unknown := peers(loopback, "unknown", "")
 	cfg := transport.Config{
 		Environment: "test",
 		Services: map[string]transport.Service{

@@ -64,7 +64,7 @@ func (tb *table) dialled(ctx context.Context, e *entry) (*service, error) {
 	if d.Action != route.Send {
 		return nil, refused(&d, e)
 	}
-	_, svc := tb.place(d.Chain, in.Random)
+	_, svc := tb.place(d.Chain, in.Random, (*service).levelNow)
 	return svc, nil
 }
 
@@ -195,7 +195,7 @@ func (t *Transport) RouteRPC(ctx context.Context, name string, in *route.Input, 
 	}
 	switch d.Action {
 	case route.Send:
-		_, svc := tb.place(d.Chain, in.Random)
+		_, svc := tb.place(d.Chain, in.Random, (*service).levelNow)
 		return &svc.Destination, d, o, nil
 	case route.Refuse:
 		return nil, d, nil, refused(&d, e)

@@ -164,6 +164,10 @@ func TestEnvironmentFailover(t *testing.T) {
 			}
 			down = false
 			time.Sleep(10 * time.Second)
+			req, _ := http.NewRequest("GET", "http://svc/", nil)
+			if x := rt.Explain(t.Context(), req); x.Destination.Environment != "prod" {
+				t.Errorf("%d endpoints: Explain takes a trial from a call: got %s", n, x.Destination.Environment)
+			}
 			for i := range 100 {
 				if got, err := ask(t.Context(), rt, "GET", "http://svc/"); err != nil || got != "test" {
 					t.Fatalf("%d endpoints: GET %d after all came back: got %s, %v, want test", n, i, got, err)
@@ -182,13 +186,13 @@ func TestFailoverOfBodies(t *testing.T) {
 		}
 		return answer(req, 200, addr+" "+string(text)), err
 	})
-	rt := newTransport(t, transport.Config{
-		Base: base, Environment: "test",
-		Environments: map[string]route.Environment{"test": {Fallback: []string{"qa"}, Failover: true}},
-		Services:     map[string]transport.Service{"svc": {Classify: refusals, Environments: places("test", "qa")}},
-		Defaults:     transport.Policy{Timeout: time.Minute},
-	})
 	for _, lost := range []bool{true, false} {
+		rt := newTransport(t, transport.Config{
+			Base: base, Environment: "test",
+			Environments: map[string]route.Environment{"test": {Fallback: []string{"qa"}, Failover: true}},
+			Services:     map[string]transport.Service{"svc": {Classify: refusals, Environments: places("test", "qa")}},
+			Defaults:     transport.Policy{Timeout: time.Minute},
+		})
 		var info transport.Info
 		req, _ := http.NewRequestWithContext(transport.WithCall(t.Context(), transport.AttemptInfo(&info)),
 			"POST", "http://svc/", strings.NewReader("payload"))
@@ -243,6 +247,7 @@ func TestFailoverWaitsForTheFirstReport(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			synctest.Wait() // the fallback is known
 			first, err := ask(t.Context(), rt, "GET", "http://svc/")
 			if want == "staging:1" && (err != nil || first != want) {
 				t.Errorf("the first call: got %s, %v, want %s", first, err, want)

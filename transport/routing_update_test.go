@@ -2,12 +2,15 @@ package transport_test
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"net/http"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/tullemesh/tulle/discovery"
 	"github.com/tullemesh/tulle/transport"
 	"github.com/tullemesh/tulle/transport/route"
 )
@@ -135,4 +138,44 @@ func TestUpdateEnvironmentsUnderLoad(t *testing.T) {
 	}
 	close(stop)
 	callers.Wait()
+}
+
+// A call that waits for the first report of a source gets it, also when an Update
+// has taken the service away; and Close does not leave it waiting.
+func TestWaitingCallsAreNotLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reported := discovery.Update{Endpoints: endpoints("late:1")}
+		for _, test := range []struct {
+			name  string
+			then  func(*transport.Transport) error
+			after time.Duration
+			want  error
+		}{
+			{"Update", func(rt *transport.Transport) error { return rt.Update(transport.Config{Base: who}) }, time.Second, nil},
+			{"Close", func(rt *transport.Transport) error { return rt.Close() }, 0, transport.ErrClosed},
+			{"Update and Close", func(rt *transport.Transport) error {
+				return errors.Join(rt.Update(transport.Config{Base: who}), rt.Close())
+			}, 0, transport.ErrClosed},
+		} {
+			rt, err := transport.New(transport.Config{Base: who, Services: map[string]transport.Service{"svc": {Resolver: late(time.Second, reported)}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			begun, done := time.Now(), make(chan error, 1)
+			go func() {
+				_, err := ask(t.Context(), rt, "GET", "http://svc/")
+				done <- err
+			}()
+			synctest.Wait()
+			if err := test.then(rt); err != nil {
+				t.Error(err)
+			}
+			if err := <-done; !errors.Is(err, test.want) || time.Since(begun) != test.after {
+				t.Errorf("%s: the call got %v after %v, want %v after %v", test.name, err, time.Since(begun), test.want, test.after)
+			}
+			if err := rt.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
 }

@@ -248,6 +248,7 @@ func (t *Transport) Close() error {
 	t.shadows.once.Do(t.shadows.close)
 	err := t.tel.Close()
 	for _, svc := range t.all() {
+		svc.giveUp()
 		svc.wire.close()
 	}
 	if tb := t.table.Load(); tb.cfg.Base == nil {

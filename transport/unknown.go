@@ -167,8 +167,7 @@ func (h *hosts) dropLocked(key string) {
 	old := h.byHost[key]
 	delete(h.byHost, key)
 	close(old.gone)
-	old.end()
-	old.wire.close()
+	h.t.letGo(old.service)
 }
 
 // seal returns when no further service can be added; the watching context has

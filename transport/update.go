@@ -113,6 +113,38 @@ func home(cfg *Config, from *Service, key string, at map[route.Destination]*serv
 	return nil
 }
 
+// letGo ends what belongs to a destination that is not in use any more. Calls that
+// wait for the first report of its source get it before.
+func (t *Transport) letGo(s *service) {
+	end := func() {
+		s.end()
+		s.wire.close()
+	}
+	select {
+	case <-s.Engine.Ready():
+		end()
+	default:
+		t.watches.Go(func() {
+			select {
+			case <-s.Engine.Ready():
+			case <-t.watching.Done():
+				s.giveUp()
+			}
+			end()
+		})
+	}
+}
+
+// giveUp fails the calls that wait for the first report of a source that is watched
+// no more.
+func (s *service) giveUp() {
+	select {
+	case <-s.Engine.Ready():
+	default:
+		s.Engine.Fail(ErrClosed)
+	}
+}
+
 // heirs says which destination takes over what is known of which: the one of the
 // same name and environment, or else, when a service gets environments or loses
 // them, one with the same source. Gone are those that have no heir.
@@ -164,7 +196,7 @@ func (t *Transport) replace(old, next *table) {
 		leftover = append(leftover, s.inherit(was)...)
 	}
 	for _, s := range gone {
-		leftover = append(leftover, s.end, s.wire.close)
+		leftover = append(leftover, func() { t.letGo(s) })
 	}
 	t.table.Store(next)
 	if old.plain != nil && old.cfg.Base == nil && next.plain != old.plain {

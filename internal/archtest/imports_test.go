@@ -56,7 +56,7 @@ var importTable = []row{
 		// to see what was recorded.
 		pkg: "transport/telemetry", ours: []string{""},
 		third: []string{
-			"go.opentelemetry.io/otel", "go.opentelemetry.io/otel/attribute/...", "go.opentelemetry.io/otel/codes",
+			"go.opentelemetry.io/otel", "go.opentelemetry.io/otel/attribute/...", "go.opentelemetry.io/otel/baggage", "go.opentelemetry.io/otel/codes",
 			"go.opentelemetry.io/otel/metric/...", "go.opentelemetry.io/otel/propagation",
 			"go.opentelemetry.io/otel/semconv/...", "go.opentelemetry.io/otel/trace/...",
 		},
@@ -93,7 +93,10 @@ var importTable = []row{
 		third: []string{"go.yaml.in/yaml/..."},
 	},
 	{pkg: "transport/config/cmd/tulle-config", ours: []string{"transport", "transport/config", "transport/route"}},
-	{pkg: "transport/admin", ours: []string{"", "transport"}},
+	{
+		// The tests look at the types of everything that a snapshot holds.
+		pkg: "transport/admin", ours: []string{"", "transport", "transport/telemetry", "discovery"},
+	},
 	{pkg: "transport/sim", ours: append([]string{"", "internal/cluster", "transport", "transport/sim/peers"}, leaves...)},
 	{pkg: "transport/sim/peers", ours: []string{"", "balancer"}},
 	{pkg: "transport/sim/cmd/tulle-sim", ours: []string{"transport/sim"}, third: []string{"go.yaml.in/yaml/..."}},

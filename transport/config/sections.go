@@ -237,7 +237,7 @@ type endpointSection struct {
 	Name     string            `doc:"The instance's stable identity, such as a pod name."`
 	Zone     string            `doc:"The failure domain that the instance runs in."`
 	Weight   float64           `above:"0" max:"1000000" default:"1" doc:"Share of traffic relative to the other endpoints."`
-	Priority int               `min:"0" default:"0" doc:"Endpoints of the lowest number are used, the next ones when a call has tried all of them."`
+	Priority int               `min:"0" default:"0" doc:"Endpoints of the lowest number get the calls while enough of them are usable, the next ones the rest."`
 	GRPCPort uint16            `key:"grpc_port" min:"1" max:"65535" default:"that of addr" doc:"The port for gRPC where it is another one."`
 	Labels   map[string]string `doc:"Facts of the instance, such as its version."`
 

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 
+	"go.opentelemetry.io/otel/baggage"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 )
@@ -46,7 +47,7 @@ func (t *Telemetry) inject(ctx context.Context, a *Attempt, h map[string][]strin
 	if p.own && p.trace {
 		c.writeTrace(ctx, a)
 	}
-	if p.own && !p.baggage {
+	if p.own && (!p.baggage || baggage.FromContext(ctx).Len() == 0) {
 		return c.header
 	}
 	// The others take an interface, so the carrier they get is on the heap.
