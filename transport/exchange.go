@@ -64,6 +64,8 @@ type extra struct {
 	conns   atomic.Int32 // connections that it then reported for the request
 	moved   atomic.Bool  // the request is better off elsewhere
 	rewound atomic.Int32 // how often the sender asked for the body again
+	hooked  atomic.Bool  // hooks are taken
+	hooks   httptrace.ClientTrace
 	trace   atomic.Pointer[httptrace.ClientTrace]
 	stop    atomic.Pointer[func() bool] // takes back the watch on the caller's context
 
@@ -480,7 +482,11 @@ func (c *attemptContext) Value(key any) any {
 	if t := e.trace.Load(); t != nil {
 		return t
 	}
-	t := &httptrace.ClientTrace{GotConn: a.gotConn}
+	t := &e.hooks
+	if e.hooked.Swap(true) {
+		t = new(httptrace.ClientTrace) // another goroutine is about to fill in the first one
+	}
+	t.GotConn = a.gotConn
 	if parent := a.parent(); parent.Value(key) != nil {
 		t = httptrace.ContextClientTrace(httptrace.WithClientTrace(parent, t))
 	}

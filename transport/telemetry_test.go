@@ -180,7 +180,7 @@ func TestTelemetryAllocations(t *testing.T) {
 			base = got
 		}
 		t.Logf("%s: %v allocations, %v more", c.name, got, got-base)
-		if got-base > c.most {
+		if got-base > c.most && !(raceDetector && c.most > 0) {
 			t.Errorf("%s: got %v allocations more, want at most %v", c.name, got-base, c.most)
 		}
 	}
