@@ -45,11 +45,10 @@ const (
 // there. A timeout is a sample like any other where it is above the estimate,
 // and says nothing where it is below. An endpoint whose waiting attempts are
 // older than its estimate is judged by their mean age, so a stuck one shows
-// before it answers. The chance
-// of success comes from the last 10 verdicts, so an endpoint that fails fast
-// does not look fast. The idea is that of shortest expected delay routing with
-// Finagle's latency estimate and the in-flight age of kratos; the shrinking,
-// the exponent and the guards are ours.
+// before it answers. The chance of success comes from the last 10 verdicts, so
+// an endpoint that fails fast does not look fast. The idea is that of shortest
+// expected delay routing with Finagle's latency estimate and the in-flight age
+// of kratos; the shrinking, the exponent and the guards are ours.
 //
 // Weights are relative to the mean of the set. Where they differ, each candidate's
 // cost is also multiplied by (e ÷ weight)^⅛, e a random number of the exponential

@@ -102,14 +102,17 @@ type ServiceSnapshot struct {
 // least, the quantiles in percent (P995 is 99.5), the most, all in nanoseconds
 // and within an eighth of the true value; 0 without a sample.
 type SpreadSnapshot struct {
-	Min  time.Duration `json:"min_ns"`
+	// Min and Max are the least and the most.
+	Min time.Duration `json:"min_ns"`
+	Max time.Duration `json:"max_ns"`
+
+	// P25 to P995 are the quantiles.
 	P25  time.Duration `json:"p25_ns"`
 	P75  time.Duration `json:"p75_ns"`
 	P90  time.Duration `json:"p90_ns"`
 	P95  time.Duration `json:"p95_ns"`
 	P99  time.Duration `json:"p99_ns"`
 	P995 time.Duration `json:"p995_ns"`
-	Max  time.Duration `json:"max_ns"`
 }
 
 // AvoidedSnapshot counts picks by why they kept off some endpoints. A pick can be

@@ -50,17 +50,19 @@ type Status struct {
 	Groups    []GroupStatus // how calls are shared out among priorities and zones, nil if there is one group
 }
 
-// Spread is how the time to headers is spread: the least, the quantiles in
-// percent, the most. Each is the middle of a step of the histogram, of which
+// Spread is how the time to headers is spread: the least, the most, the quantiles in
+// percent. Each is the middle of a step of the histogram, of which
 // four make a doubling.
-type Spread struct{ Min, P25, P75, P90, P95, P99, P995, Max time.Duration }
+type Spread struct {
+	Min, Max, P25, P75, P90, P95, P99, P995 time.Duration // in this order
+}
 
 // spread reads the quantiles.
 func (t *tally) spread() Spread {
 	const all = 1 - 1e-9 // sums of fractions may miss the last one
 	return Spread{
-		t.quantile(0), t.quantile(0.25), t.quantile(0.75), t.quantile(0.9),
-		t.quantile(0.95), t.quantile(0.99), t.quantile(0.995), t.quantile(all),
+		t.quantile(0), t.quantile(all), t.quantile(0.25), t.quantile(0.75), t.quantile(0.9),
+		t.quantile(0.95), t.quantile(0.99), t.quantile(0.995),
 	}
 }
 

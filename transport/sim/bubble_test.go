@@ -84,8 +84,9 @@ func stuck() map[string]func() error {
 			go func() { <-never }()
 			return nil
 		},
-		"goroutine that sleeps": func() error {
-			go time.Sleep(time.Hour)
+		"goroutine with a timer": func() error {
+			timer := time.NewTimer(time.Hour)
+			go func() { <-timer.C }()
 			return nil
 		},
 	}
@@ -105,9 +106,9 @@ func TestStuck(t *testing.T) {
 // none the worse.
 func TestBubbleStuck(t *testing.T) {
 	for name, want := range map[string]string{
-		"deadlock":              "came back: sim: deadlock: all goroutines in bubble are blocked; the next bubble: runs",
-		"goroutine that waits":  "came back: sim: deadlock: main bubble goroutine has exited but blocked goroutines remain; the next bubble: runs",
-		"goroutine that sleeps": "came back: sim: deadlock: main bubble goroutine has exited but blocked goroutines remain; the next bubble: runs",
+		"deadlock":               "came back: sim: deadlock: all goroutines in bubble are blocked; the next bubble: runs",
+		"goroutine that waits":   "came back: sim: deadlock: main bubble goroutine has exited but blocked goroutines remain; the next bubble: runs",
+		"goroutine with a timer": "came back: sim: deadlock: main bubble goroutine has exited but blocked goroutines remain; the next bubble: runs",
 	} {
 		t.Run(name, func(t *testing.T) {
 			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestStuck$")

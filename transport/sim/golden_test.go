@@ -243,7 +243,7 @@ func TestTwoChoices(t *testing.T) {
 }
 
 // TestMetastable: the brown-out that plain retries turn into an outage without end,
-// and that the defaults are over with within 10 s of its cause.
+// and the defaults do not.
 func TestMetastable(t *testing.T) {
 	if testing.Short() {
 		t.Skip("has half a million calls")
@@ -255,18 +255,40 @@ func TestMetastable(t *testing.T) {
 	if got := rows["budget-20"].Recovered; got != sim.Never && got < 20*time.Second {
 		t.Errorf("a budget of 20 %%: got %v until all was well, want 20 s and more", got)
 	}
-	for _, name := range []string{"metastable", "metastable-bounded", "metastable-drop"} {
+	if none, own := rows["none"], rows["default"]; own.Success() < none.Success() {
+		t.Errorf("got %.3f good with the defaults, want no less than the %.3f without retries", own.Success(), none.Success())
+	}
+}
+
+// TestBrownOutIsNoOutage: with the retries of the default policy, and all else of it,
+// every brown-out is over within 10 s of the end of its cause, whatever its depth,
+// and hardly a call is repeated.
+func TestBrownOutIsNoOutage(t *testing.T) {
+	tests := []struct {
+		seed   uint64
+		factor float64
+	}{{1, 3}, {2, 6}}
+	if testing.Short() {
+		tests = tests[:1]
+	}
+	for _, name := range []string{"f1-brownout", "metastable", "metastable-bounded", "metastable-drop"} {
 		sc, err := sim.Named(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		sc.Variants = sc.Variants[len(sc.Variants)-1:]
-		if r := row(t, sc); r.Variant != "default" || r.Recovered == sim.Never || r.Recovered > 10*time.Second {
-			t.Errorf("%s, %s: got %v until all was well, want at most 10 s with the defaults", name, r.Variant, r.Recovered)
+		sc.Calls.Once = false
+		sc.Policy = transport.Policy{AttemptTimeout: sc.Policy.AttemptTimeout}
+		sc.Variants = []sim.Variant{{Name: "default", Policy: sc.Policy}}
+		for _, tt := range tests {
+			sc.Seed, sc.Faults[0].Factor = tt.seed, tt.factor
+			r := row(t, sc)
+			if r.Recovered == sim.Never || r.Recovered > 10*time.Second {
+				t.Errorf("%s, %v times as slow, seed %d: got %v until all was well, want at most 10 s", name, tt.factor, tt.seed, r.Recovered)
+			}
+			if most := 1.1 * float64(r.Calls); float64(r.Attempts) > most {
+				t.Errorf("%s, %v times as slow, seed %d: got %d attempts for %d calls, want at most %.0f", name, tt.factor, tt.seed, r.Attempts, r.Calls, most)
+			}
 		}
-	}
-	if none, own := rows["none"], rows["default"]; own.Success() < none.Success() {
-		t.Errorf("got %.3f good with the defaults, want no less than the %.3f without retries", own.Success(), none.Success())
 	}
 }
 

@@ -69,19 +69,18 @@ func TestCSV(t *testing.T) {
 	}
 }
 
-// TestSVG: the plot is well-formed, has a line for each variant in each diagram,
-// and nothing lies outside it.
-func TestSVG(t *testing.T) {
+// svg draws a plot, and reads it: how many lines it has, and its texts.
+func svg(t *testing.T, res *sim.Result) (lines int, texts string) {
+	t.Helper()
 	var b bytes.Buffer
-	if err := result().WriteSVG(&b); err != nil {
+	if err := res.WriteSVG(&b); err != nil {
 		t.Fatal(err)
 	}
-	lines, texts := 0, ""
 	d := xml.NewDecoder(bytes.NewReader(b.Bytes()))
 	for {
 		token, err := d.Token()
 		if errors.Is(err, io.EOF) {
-			break
+			return lines, texts
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -89,7 +88,7 @@ func TestSVG(t *testing.T) {
 		switch v := token.(type) {
 		case xml.StartElement:
 			for _, a := range v.Attr {
-				if a.Name.Local == "stroke-width" && a.Value == "1.5" {
+				if a.Name.Local == "class" && a.Value == "line" {
 					lines++
 				}
 				if strings.Contains(a.Value, "NaN") || strings.Contains(a.Value, "Inf") || strings.Contains(a.Value, "%!") {
@@ -100,13 +99,76 @@ func TestSVG(t *testing.T) {
 			texts += string(v) + "\n"
 		}
 	}
+}
+
+// TestSVG: the plot is well-formed, has a line for each variant in each diagram,
+// and nothing lies outside it.
+func TestSVG(t *testing.T) {
+	lines, texts := svg(t, result())
 	if lines != 8 {
 		t.Errorf("got %d lines, want one for each of 2 variants in 4 diagrams", lines)
 	}
-	for _, want := range []string{`a <b> & "c", seed 3`, "first, <1>", "second", "good calls (within 1s), %", "99.9th percentile", "100 %", "10ms"} {
+	for _, want := range []string{`a <b> & "c", seed 3`, "first, <1>", "second", "good calls (within 1s)", "99.9th percentile", "100 %", "10ms"} {
 		if !strings.Contains(texts, want) {
 			t.Errorf("got texts\n%s\nwant %q among them", texts, want)
 		}
+	}
+}
+
+// TestSVGScale: latencies have a scale from just below the least to just above the
+// most, with round marks.
+func TestSVGScale(t *testing.T) {
+	tests := []struct {
+		least, most time.Duration
+		want        string
+	}{
+		{168 * ms, 2007 * ms, "100ms 200ms 500ms 1s 2s 5s"},
+		{168 * ms, 180 * ms, "100ms 200ms 500ms 1s"},
+		{200 * ms, 2 * time.Second, "200ms 500ms 1s 2s"},
+		{ms, 10 * ms, "1ms 2ms 5ms 10ms"},
+		{3 * ms, 4 * time.Second, "10ms 100ms 1s"},
+		{time.Nanosecond, 3 * time.Nanosecond, "1ns 2ns 5ns 10ns"},
+		{70 * time.Microsecond, 100 * time.Hour, "100µs 1ms 10ms 100ms 1s 10s 1m40s 16m40s 2h46m40s 27h46m40s"},
+	}
+	for _, tt := range tests {
+		res := &sim.Result{Goal: time.Second, Rows: []sim.Row{{Variant: "v", Series: []sim.Slice{
+			{Calls: 1, Good: 1, P50: tt.least, P99: tt.most, P999: tt.most},
+		}}}}
+		_, plot := svg(t, res)
+		_, plot, _ = strings.Cut(plot, "median")
+		plot, _, _ = strings.Cut(plot, "99th")
+		var got []string
+		for _, text := range strings.Split(plot, "\n")[1:] {
+			if text != "" && !strings.HasSuffix(text, " s") {
+				got = append(got, text)
+			}
+		}
+		if strings.Join(got, " ") != tt.want {
+			t.Errorf("%v to %v: got marks %q, want %q", tt.least, tt.most, got, tt.want)
+		}
+	}
+}
+
+// TestSVGOfMany: colours come back with dashes, long names get fewer columns, and a
+// lone second shows.
+func TestSVGOfMany(t *testing.T) {
+	res := &sim.Result{Goal: time.Second}
+	for i := range 9 {
+		res.Rows = append(res.Rows, sim.Row{Variant: strings.Repeat("x", 50) + string(rune('a'+i)), Series: []sim.Slice{{}, {Calls: 1, Good: 1, P50: ms, P99: ms, P999: ms}, {}}})
+	}
+	var b strings.Builder
+	if err := res.WriteSVG(&b); err != nil {
+		t.Fatal(err)
+	}
+	plot := b.String()
+	if got := strings.Count(plot, "stroke-dasharray"); got != 5 {
+		t.Errorf("got %d dashed lines, want those of the ninth variant, in the legend and 4 diagrams", got)
+	}
+	if got := strings.Count(plot, "h0\""); got != 4*9 {
+		t.Errorf("got %d dots, want one for each of 9 variants in 4 diagrams", got)
+	}
+	if got := strings.Count(plot, `<path d="M80 `) - strings.Count(plot, `stroke="#ddd"`); got != 5 {
+		t.Errorf("got %d lines in the legend, want 9 names in 2 columns", got)
 	}
 }
 

@@ -55,7 +55,7 @@ func parse(args []string, errs io.Writer) (options, error) {
 	flags.SetOutput(errs)
 	flags.BoolVar(&o.list, "list", false, "list the scenarios and the balancers")
 	flags.StringVar(&o.scenario, "scenario", "", "run the scenario of this `name`")
-	flags.StringVar(&o.score, "score", "", "run the scenarios whose names begin with one of these, separated by commas, and compare their variants")
+	flags.StringVar(&o.score, "score", "", "run the scenarios whose names begin with one of these, separated by commas, and compare their variants; a letter alone is a group, as c of c1-fast-503")
 	flags.StringVar(&o.svg, "svg", "", "write a plot to this `file`")
 	flags.StringVar(&o.csv, "csv", "", "write the series of each second to this `file`")
 	flags.Uint64Var(&o.seed, "seed", 0, "the seed, in place of the scenario's")
@@ -223,10 +223,11 @@ func score(ctx context.Context, o *options, out io.Writer) error {
 	return t.Flush()
 }
 
-// begins says that a name begins with one of the prefixes.
+// begins says that a name begins with one of the prefixes. A letter alone is the
+// group of that letter: c is c1-fast-503 and not client-stalls.
 func begins(name string, prefixes []string) bool {
 	for _, p := range prefixes {
-		if strings.HasPrefix(name, p) {
+		if strings.HasPrefix(name, p) && (len(p) != 1 || len(name) > 2 && name[2] == '-') {
 			return true
 		}
 	}

@@ -109,6 +109,26 @@ func TestScore(t *testing.T) {
 	}
 }
 
+// TestGroups: a letter alone takes the scenarios in which balancers are compared, and
+// no other that begins so.
+func TestGroups(t *testing.T) {
+	tests := []struct {
+		list string
+		want int
+	}{{"a,b,c,d,e,f,g,h", 30}, {"c", 8}, {"c,cl", 9}, {"deploy", 1}, {"meta", 3}, {"m", 0}, {"", len(sim.Names())}}
+	for _, tt := range tests {
+		got := 0
+		for _, name := range sim.Names() {
+			if begins(name, strings.Split(tt.list, ",")) {
+				got++
+			}
+		}
+		if got != tt.want {
+			t.Errorf("%q: got %d scenarios, want %d", tt.list, got, tt.want)
+		}
+	}
+}
+
 func TestMisuse(t *testing.T) {
 	tests := []struct {
 		args []string
