@@ -1,0 +1,7 @@
+package measure
+
+var (
+	StatCPU  = statCPU
+	StatBusy = statBusy
+	SchedCPU = schedCPU
+)

@@ -1,0 +1,7 @@
+package scale
+
+var (
+	Settle  = settle
+	Changed = changed
+	Sockets = sockets
+)
