@@ -70,6 +70,7 @@ type extra struct {
 	stop    atomic.Pointer[func() bool] // takes back the watch on the caller's context
 
 	span *telemetry.Attempt // or nil
+	came *tulle.Outcome     // what it came to, nil unless somebody follows the call
 	ctx  context.Context    // of the span, nil unless somebody follows the call
 }
 

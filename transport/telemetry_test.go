@@ -189,11 +189,15 @@ func TestTelemetryAllocations(t *testing.T) {
 // Who asks for it gets the record of a call, with what was decided and why; also in
 // the error.
 func TestRecord(t *testing.T) {
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.WriteHeader(http.StatusServiceUnavailable)
-	}))
-	defer s.Close()
-	cfg := service(nil, transport.Policy{}, s.Listener.Addr().String(), "127.0.0.1:1")
+	var addrs []string
+	for range 2 {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}))
+		defer s.Close()
+		addrs = append(addrs, s.Listener.Addr().String())
+	}
+	cfg := service(nil, transport.Policy{}, addrs...)
 	cfg.Telemetry.Sample = 1000
 	rt := newTransport(t, cfg)
 	var rec telemetry.Record
@@ -206,6 +210,11 @@ func TestRecord(t *testing.T) {
 	}
 	if len(rec.Tries) < 3 || len(picks) != len(rec.Tries) || rec.Path != "/x" || rec.Status != http.StatusServiceUnavailable {
 		t.Errorf("got %+v and %d picks", rec, len(picks))
+	}
+	for _, try := range rec.Tries {
+		if want := "unavailable"; try.Status != 0 && try.Outcome != want {
+			t.Errorf("got %+v, want it to be %s", try, want)
+		}
 	}
 	for _, p := range picks {
 		if len(p.Candidates) != 2 {

@@ -18,6 +18,7 @@ type traces struct {
 	call   *telemetry.Call // nil if that is not recorded
 	room   telemetry.Call  // for call
 	first  extra           // of the first attempt
+	came   tulle.Outcome   // of the first attempt
 	result telemetry.Result
 }
 
@@ -168,7 +169,16 @@ func (a *attempt) inject() {
 
 // measure takes in that an attempt has headers or an error.
 func (a *attempt) measure(resp *http.Response, o *tulle.Outcome) {
-	if a.x.traces() != nil || !a.x.svc.Calls.Measures(a.x.in.Context(), telemetry.HTTP) {
+	if t := a.x.traces(); t != nil {
+		came := &t.came
+		if a != &a.x.first {
+			came = new(tulle.Outcome)
+		}
+		*came = *o
+		a.more().came = came
+		return
+	}
+	if !a.x.svc.Calls.Measures(a.x.in.Context(), telemetry.HTTP) {
 		return
 	}
 	r := resultOf(o)
@@ -184,10 +194,11 @@ func (a *attempt) traced(o *tulle.Outcome) {
 	if e.ctx == nil {
 		return // it was never sent
 	}
-	last := a.x.call.Last
-	if o.Status == 0 {
-		last.Class, last.Err = o.Class, o.Err // the body's end
-		o = &last
+	if came := e.came; came != nil {
+		if came.Class == tulle.Answered && o.Class != tulle.Answered {
+			came.Class, came.Err = o.Class, o.Err // the body's end
+		}
+		o = came
 	}
 	r := resultOf(o)
 	a.x.svc.Calls.EndAttempt(e.ctx, e.span, a.lease.Endpoint(), &r)

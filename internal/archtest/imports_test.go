@@ -94,7 +94,7 @@ var importTable = []row{
 	},
 	{pkg: "transport/config/cmd/tulle-config", ours: []string{"transport", "transport/config", "transport/route"}},
 	{
-		// The tests look at the types of everything that a snapshot holds.
+		// Discovery is for the tests, which make a whole Transport.
 		pkg: "transport/admin", ours: []string{"", "transport", "transport/telemetry", "discovery"},
 	},
 	{pkg: "transport/sim", ours: append([]string{"", "internal/cluster", "transport", "transport/sim/peers"}, leaves...)},

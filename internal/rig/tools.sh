@@ -15,11 +15,18 @@ binaries="$binaries knotd knotc knsupdate dnsmasq"
 packages="$packages prometheus"
 binaries="$binaries prometheus promtool"
 
+# browser/: Chromium, with a font. Where the system has it as a snap only, the
+# tests use another browser of that kind or skip.
+browser=""
+for b in chromium chromium-browser google-chrome chrome; do
+	command -v "$b" >/dev/null && browser="$b"
+done
+
 missing=""
 for b in $binaries; do
 	PATH="$PATH:/usr/sbin" command -v "$b" >/dev/null || missing="$missing $b"
 done
-if [ -z "$missing" ]; then
+if [ -z "$missing" ] && [ -n "$browser" ]; then
 	echo "tools.sh: nothing to install"
 	exit 0
 fi
@@ -32,6 +39,13 @@ fi
 # loopback interface.
 export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
 $sudo apt-get update -q
+if [ -z "$browser" ]; then
+	if apt-cache show chromium >/dev/null 2>&1; then
+		packages="$packages chromium fonts-dejavu-core"
+	else
+		echo "tools.sh: there is no package chromium here, browser/ will be skipped" >&2
+	fi
+fi
 $sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -q -y --no-install-recommends $packages
 
 for b in $binaries; do

@@ -23,7 +23,7 @@ func (r *reader) filters(o *object, rule *Rule) {
 		key := filterKeys()[kind]
 		switch {
 		case kind == "":
-		case key == "" || r.grpc() && (kind == "RequestRedirect" || kind == "URLRewrite"):
+		case key == "" || r.grpc() && kind != "RequestHeaderModifier":
 			one.at(".type").add(kind, "%s", r.wantFilter())
 			one.ignore("cors", "externalAuth", "extensionRef")
 		case seen[kind]:
@@ -45,7 +45,7 @@ func (r *reader) filters(o *object, rule *Rule) {
 // wantFilter lists the types of filters that tulle does.
 func (r *reader) wantFilter() string {
 	if r.grpc() {
-		return "RequestHeaderModifier, ResponseHeaderModifier or RequestMirror"
+		return "RequestHeaderModifier: the others are not done over gRPC"
 	}
 	return "RequestHeaderModifier, ResponseHeaderModifier, RequestMirror, RequestRedirect or URLRewrite"
 }

@@ -56,6 +56,28 @@ func (c *checker) rule(r *Rule, s *Service, p problems) {
 	r.ResponseHeaders.validate(p.at(".responseHeaders"))
 	r.answer(p)
 	r.Fault.validate(p.at(".fault"))
+	if r.onlyGRPC() {
+		r.overGRPC(p)
+	}
+}
+
+// onlyGRPC says that the rule is for gRPC calls alone.
+func (r *Rule) onlyGRPC() bool {
+	return len(r.Match) > 0 && !slices.ContainsFunc(r.Match, func(m Match) bool { return m.GRPC == nil })
+}
+
+// overGRPC refuses what is not done over gRPC, rather than not do it.
+func (r *Rule) overGRPC(p problems) {
+	const why = "none in a rule for gRPC calls, where it is not done"
+	if r.Mirror != nil {
+		p.at(".mirror").add(raw("an object"), why)
+	}
+	if !r.ResponseHeaders.none() {
+		p.at(".responseHeaders").add(raw("an object"), why)
+	}
+	if r.Rewrite != nil && r.Rewrite.Path != (PathEdit{}) {
+		p.at(".rewrite.path").add(raw("an object"), why)
+	}
 }
 
 // backend checks one backend.
