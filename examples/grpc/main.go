@@ -12,17 +12,19 @@
 //	go run ./examples/grpc -attempt-timeout 250ms
 //	go run ./examples/grpc -json
 //
-// What a program does to use tulle is in this file; the others are servers to call,
-// load and measurement. Package quickstart is the same for HTTP.
+// What a program does to use tulle is in this file. The other one has what calls and
+// serves RPCs, and package show the load and the measurement. Package quickstart is
+// the same for HTTP.
 package main
 
 import (
 	"context"
+	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"time"
 
 	"google.golang.org/grpc"
@@ -31,13 +33,11 @@ import (
 	testpb "google.golang.org/grpc/interop/grpc_testing"
 
 	"github.com/tullemesh/tulle/discovery"
+	"github.com/tullemesh/tulle/examples/internal/show"
 	"github.com/tullemesh/tulle/retry"
 	"github.com/tullemesh/tulle/transport"
 	"github.com/tullemesh/tulle/transport/tullegrpc"
 )
-
-// deadline is how long a call may take, with both clients.
-const deadline = time.Second
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -46,13 +46,48 @@ func main() {
 	os.Exit(code)
 }
 
+// run is main without the process, so that tests can call it. It returns the exit
+// code: 0 if everything was handled, 2 for bad flags, 1 otherwise.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	var o show.Options
+	f := flag.NewFlagSet("grpc", flag.ContinueOnError)
+	f.SetOutput(stderr)
+	o.Define(f)
+	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return 0
+	} else if err != nil {
+		return 2 // and f has said why
+	}
+	return example().Run(ctx, o, f.Args(), stdout, stderr)
+}
+
+// example is what happens: the faults that a service must live with, one at a
+// time, so that the table shows what each cost. The newcomer comes early, as tulle
+// leaves an endpoint that appears later alone for a random time.
+func example() *show.Show {
+	return &show.Show{
+		Name: "grpc", Writes: "writes", Refuse: "UNAVAILABLE",
+		Script: []show.Phase{
+			{Name: "all are well"},
+			{Name: "one slows to 2s", At: 0.10, Server: 2, Becomes: show.Slow},
+			{Name: "one joins", At: 0.20, Server: show.Servers, Joins: true},
+			{Name: "one is UNAVAILABLE", At: 0.30, Server: 4, Becomes: show.Unavailable},
+			{Name: "one is killed", At: 0.42, Server: 6, Becomes: show.Killed},
+			{Name: "one never answers", At: 0.54, Server: 8, Becomes: show.Silent},
+			{Name: "one is NOT_SERVING", At: 0.75, Server: 1, Becomes: show.Leaving},
+		},
+		Host: newHost,
+		Play: play,
+	}
+}
+
 // newTulle names the services of the program, here one whose instances stand in a
 // file, says how long a call may take, and which methods only read, as the service
 // definition does not say so. Balancing, retries and their budget need no settings.
 func newTulle(file string, attemptTimeout time.Duration) (*transport.Transport, error) {
 	return transport.New(transport.Config{
 		Defaults: transport.Policy{
-			Timeout:        deadline,
+			Timeout:        show.Deadline,
 			AttemptTimeout: attemptTimeout, // 0, the default, is none
 			Retry:          &retry.Config{Idempotent: []string{testpb.TestService_CacheableUnaryCall_FullMethodName}},
 		},
@@ -76,24 +111,14 @@ func connectPlain(list *addresses) (*grpc.ClientConn, error) {
 	return grpc.NewClient("plain:///users",
 		grpc.WithResolvers(list),
 		grpc.WithDefaultServiceConfig(fmt.Sprintf(`{"loadBalancingConfig":[{"round_robin":{}}],"healthCheckConfig":{"serviceName":""},
-			"methodConfig":[{"name":[{}],"timeout":"%gs"}]}`, deadline.Seconds())),
+			"methodConfig":[{"name":[{}],"timeout":"%gs"}]}`, show.Deadline.Seconds())),
 		grpc.WithTransportCredentials(insecure.NewCredentials()))
 }
 
-// play starts servers and clients, lets everything happen and returns what came
-// of it. Nothing that it starts is left when it returns.
-func play(ctx context.Context, o options, text io.Writer) (*report, error) {
-	dir, err := os.MkdirTemp("", "grpc")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	s := &stage{options: o, phases: script(), file: filepath.Join(dir, "users.json"), list: new(addresses)}
-	defer s.close()
-	if err := s.open(); err != nil {
-		return nil, err
-	}
-	t, err := newTulle(s.file, o.attemptTimeout)
+// play makes the two clients and lets everything happen. Nothing that it starts is
+// left when it returns.
+func play(ctx context.Context, s *show.Stage) (*show.Report, error) {
+	t, err := newTulle(s.File(), s.AttemptTimeout())
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +131,10 @@ func play(ctx context.Context, o options, text io.Writer) (*report, error) {
 		return nil, err
 	}
 	defer through.Close()
-	without, err := connectPlain(s.list)
+
+	list := new(addresses)
+	s.Tell(list.set)
+	without, err := connectPlain(list)
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +144,7 @@ func play(ctx context.Context, o options, text io.Writer) (*report, error) {
 			return nil, err
 		}
 	}
-	return s.run(ctx, t, newClient("plain", without), newClient("tulle", through), text)
+	return s.Run(ctx, t, sender(without), sender(through))
 }
 
 // connected waits until cc can make calls.

@@ -12,25 +12,24 @@
 //	go run ./examples/quickstart -attempt-timeout 250ms
 //	go run ./examples/quickstart -json
 //
-// What a program does to use tulle is in this file; the others are servers to
-// call, load and measurement.
+// What a program does to use tulle is in this file. The other one has what calls
+// and serves HTTP, and package show the load and the measurement.
 package main
 
 import (
 	"context"
+	"errors"
+	"flag"
 	"io"
 	"net/http"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"time"
 
 	"github.com/tullemesh/tulle/discovery"
+	"github.com/tullemesh/tulle/examples/internal/show"
 	"github.com/tullemesh/tulle/transport"
 )
-
-// deadline is how long a call may take, with both clients.
-const deadline = time.Second
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -39,13 +38,47 @@ func main() {
 	os.Exit(code)
 }
 
+// run is main without the process, so that tests can call it. It returns the exit
+// code: 0 if everything was handled, 2 for bad flags, 1 otherwise.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	var o show.Options
+	f := flag.NewFlagSet("quickstart", flag.ContinueOnError)
+	f.SetOutput(stderr)
+	o.Define(f)
+	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return 0
+	} else if err != nil {
+		return 2 // and f has said why
+	}
+	return example().Run(ctx, o, f.Args(), stdout, stderr)
+}
+
+// example is what happens: the faults that a service must live with, one at a
+// time, so that the table shows what each cost. The newcomer comes early, as tulle
+// leaves an endpoint that appears later alone for a random time.
+func example() *show.Show {
+	return &show.Show{
+		Name: "quickstart", Writes: "POSTs", Refuse: "answers 503",
+		Script: []show.Phase{
+			{Name: "all are well"},
+			{Name: "one slows to 2s", At: 0.10, Server: 2, Becomes: show.Slow},
+			{Name: "one joins", At: 0.20, Server: show.Servers, Joins: true},
+			{Name: "one answers 503", At: 0.30, Server: 4, Becomes: show.Unavailable},
+			{Name: "one is killed", At: 0.45, Server: 6, Becomes: show.Killed},
+			{Name: "one never answers", At: 0.60, Server: 8, Becomes: show.Silent},
+		},
+		Host: newHost,
+		Play: play,
+	}
+}
+
 // newTulle names the services of the program, here one whose instances stand in
 // a file, and says how long a call may take. Balancing, retries and their budget
 // need no settings.
 func newTulle(file string, attemptTimeout time.Duration) (*transport.Transport, error) {
 	return transport.New(transport.Config{
 		Defaults: transport.Policy{
-			Timeout:        deadline,
+			Timeout:        show.Deadline,
 			AttemptTimeout: attemptTimeout, // 0, the default, is none
 		},
 		Services: map[string]transport.Service{
@@ -54,22 +87,11 @@ func newTulle(file string, attemptTimeout time.Duration) (*transport.Transport, 
 	})
 }
 
-// play starts servers and clients, lets everything happen and returns what came
-// of it. Nothing that it starts is left when it returns.
-func play(ctx context.Context, o options, text io.Writer) (*report, error) {
-	dir, err := os.MkdirTemp("", "quickstart")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	s := &stage{options: o, phases: script(), file: filepath.Join(dir, "users.json"), turn: new(roundRobin)}
-	defer s.close()
-	if err := s.open(); err != nil {
-		return nil, err
-	}
-
+// play makes the two clients and lets everything happen. Nothing that it starts is
+// left when it returns.
+func play(ctx context.Context, s *show.Stage) (*show.Report, error) {
 	// With tulle, an http.Client calls services by their names.
-	t, err := newTulle(s.file, o.attemptTimeout)
+	t, err := newTulle(s.File(), s.AttemptTimeout())
 	if err != nil {
 		return nil, err
 	}
@@ -78,20 +100,19 @@ func play(ctx context.Context, o options, text io.Writer) (*report, error) {
 		return nil, err
 	}
 	tulle := &client{
-		name: "tulle",
 		http: &http.Client{Transport: t},
 		base: func() string { return "http://users" },
 	}
 
 	// Without it, somebody must choose an address for each call.
-	pools := equalPools()
+	pools, turn := equalPools(), new(roundRobin)
 	defer pools.CloseIdleConnections()
+	s.Tell(turn.set)
 	plain := &client{
-		name: "plain",
-		http: &http.Client{Transport: pools, Timeout: deadline},
-		base: s.turn.next,
+		http: &http.Client{Transport: pools, Timeout: show.Deadline},
+		base: turn.next,
 	}
-	return s.run(ctx, t, plain, tulle, text)
+	return s.Run(ctx, t, plain.send, tulle.send)
 }
 
 // equalPools is a transport for the plain client that keeps as many connections

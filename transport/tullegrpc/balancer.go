@@ -5,7 +5,6 @@ import (
 	"sync"
 
 	"google.golang.org/grpc/balancer"
-	"google.golang.org/grpc/balancer/base"
 	"google.golang.org/grpc/connectivity"
 
 	// Servers are asked for their health where HealthCheck says so.
@@ -127,7 +126,7 @@ func (b *engineBalancer) ResolverError(err error) {
 	if none {
 		b.cc.UpdateState(balancer.State{
 			ConnectivityState: connectivity.TransientFailure,
-			Picker:            base.NewErrPicker(err),
+			Picker:            errPicker{err},
 		})
 	}
 }

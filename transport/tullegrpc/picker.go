@@ -44,6 +44,17 @@ func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 	return balancer.PickResult{}, balancer.ErrNoSubConnAvailable
 }
 
+// errPicker has no endpoint for anybody, and says why.
+type errPicker struct{ err error }
+
+// Pick implements balancer.Picker.
+func (p errPicker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
+	if c, ok := info.Ctx.Value(callKey{}).(*call); ok {
+		c.refuse(p.err)
+	}
+	return balancer.PickResult{}, plain{p.err}
+}
+
 // A groupPicker picks among the connections of one destination.
 type groupPicker struct {
 	group *group

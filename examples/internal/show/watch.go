@@ -1,4 +1,4 @@
-package main
+package show
 
 import (
 	"context"
@@ -63,7 +63,7 @@ func (s sample) total() uint64 {
 // A watch looks at tulle while it works, keeps a record and shows what it sees.
 // All it knows comes from Transport.Snapshot.
 type watch struct {
-	stage        *stage
+	stage        *Stage
 	transport    *transport.Transport
 	start        time.Time
 	plain, tulle *client
@@ -73,7 +73,7 @@ type watch struct {
 	drawn  int          // lines on the terminal that the next view replaces
 }
 
-func newWatch(s *stage, t *transport.Transport, start time.Time, plain, tulle *client) *watch {
+func newWatch(s *Stage, t *transport.Transport, start time.Time, plain, tulle *client) *watch {
 	return &watch{stage: s, transport: t, start: start, plain: plain, tulle: tulle}
 }
 
@@ -153,7 +153,7 @@ func (w *watch) recentShare(name string) float64 {
 // heading tells the time, what happened last and the calls so far. It has two
 // parts, as one line would be too long for a terminal.
 func (w *watch) heading() (event, calls string) {
-	title := w.stage.phases[w.latest.Load()].title()
+	title := w.stage.show.Script[w.latest.Load()].title()
 	event = fmt.Sprintf("%4.1fs  %s", time.Since(w.start).Seconds(), title)
 	for _, c := range []*client{w.plain, w.tulle} {
 		calls += fmt.Sprintf("  %s: %d calls, %d failed", c.name, c.done.Load(), c.failed.Load())
@@ -166,7 +166,7 @@ func (w *watch) heading() (event, calls string) {
 func (w *watch) line(out io.Writer, s transport.ServiceSnapshot) {
 	var b strings.Builder
 	event, calls := w.heading()
-	fmt.Fprintf(&b, "%-24s%s", event, calls)
+	fmt.Fprintf(&b, "%-*s%s", width(w.stage.show.Script)+7, event, calls)
 	for i := range s.Endpoints {
 		e := &s.Endpoints[i]
 		fmt.Fprintf(&b, " | %s %s %.0f%% %s %d", e.Name, state(e, &s), 100*w.recentShare(e.Name),
@@ -190,7 +190,7 @@ func (w *watch) block(out io.Writer, s transport.ServiceSnapshot) {
 	fmt.Fprintf(&b, "%-9s %-17s %-8s %6s %8s %10s\n", "endpoint", "in truth", "to tulle", "share", "latency", "in flight")
 	for i := range s.Endpoints {
 		e := &s.Endpoints[i]
-		fmt.Fprintf(&b, "%-9s %-17s %-8s %5.1f%% %8s %10d\n", e.Name, w.stage.users.servers[i].now(), state(e, &s),
+		fmt.Fprintf(&b, "%-9s %-17s %-8s %5.1f%% %8s %10d\n", e.Name, w.stage.show.describe(w.stage.users.servers[i].now()), state(e, &s),
 			100*w.recentShare(e.Name), milliseconds(e.Expected), e.Waiting+e.Streaming)
 	}
 	w.drawn = len(s.Endpoints) + 4

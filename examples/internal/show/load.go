@@ -1,28 +1,24 @@
-package main
+package show
 
 import (
 	"context"
-	"fmt"
-	"io"
 	"math"
 	"math/rand/v2"
-	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
 const (
-	rate      = 500 // calls per second
-	postShare = 0.2 // of the calls
+	rate       = 500 // calls per second
+	writeShare = 0.2 // of the calls
 )
 
 // An arrival is one call of the schedule.
 type arrival struct {
-	at   time.Duration // from the start
-	post bool
+	at    time.Duration // from the start
+	write bool
 }
 
 // schedule draws when calls begin: a Poisson process, as of many users who do
@@ -37,15 +33,19 @@ func schedule(seed uint64, perSecond float64, d time.Duration) []arrival {
 		if at >= d.Seconds() {
 			return all
 		}
-		all = append(all, arrival{time.Duration(at * float64(time.Second)), r.Float64() < postShare})
+		all = append(all, arrival{time.Duration(at * float64(time.Second)), r.Float64() < writeShare})
 	}
 }
+
+// A Send makes the call with a number, a read or a write, and returns nil if the
+// answer was good. A write has the number in its key, as it may be sent again.
+// It is called by many goroutines at once.
+type Send func(ctx context.Context, number int, write bool) error
 
 // A client makes the calls of a schedule and keeps what became of each.
 type client struct {
 	name string
-	http *http.Client
-	base func() string // scheme and host of the next call
+	send Send
 
 	// results are by the number of the call. Each is written by the goroutine
 	// of its call and must not be read before drive has returned; until then
@@ -89,64 +89,14 @@ func drive(ctx context.Context, start time.Time, calls []arrival, clients ...*cl
 func (c *client) call(ctx context.Context, start time.Time, i int, a arrival) {
 	due := start.Add(a.at)
 	r := result{at: a.at, late: time.Since(due)}
-	r.err = c.send(ctx, i, a.post)
+	r.err = c.send(ctx, i, a.write)
 	r.took = time.Since(due)
 	if r.err != nil {
-		r.took = deadline
+		r.took = Deadline
 		c.failed.Add(1)
 	}
 	c.results[i] = r
 	c.done.Add(1)
-}
-
-// send makes the request as any program would. A POST has a key of its own,
-// which says that it may be sent twice: servers, tulle and net/http understand
-// it. Without the key tulle would repeat a POST only if it provably reached no
-// server.
-func (c *client) send(ctx context.Context, i int, post bool) error {
-	method, body := http.MethodGet, io.Reader(nil)
-	if post {
-		method, body = http.MethodPost, strings.NewReader(`{"name":"x"}`)
-	}
-	req, err := http.NewRequestWithContext(ctx, method, fmt.Sprintf("%s/v1/users/%d", c.base(), i), body)
-	if err != nil {
-		return err
-	}
-	if post {
-		req.Header.Set("Idempotency-Key", fmt.Sprintf("key-%d", i))
-	}
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	// A call is over when its body has been read, and only then can its
-	// connection serve the next one.
-	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
-		return err
-	}
-	// For an http.Client a 503 is no error. For whoever called it is.
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s %s: status %d", method, req.URL, resp.StatusCode)
-	}
-	return nil
-}
-
-// roundRobin is the plain client's balancer: the addresses in turn. It learns of
-// new servers as tulle does, and like most of its kind it does not learn from
-// failures.
-type roundRobin struct {
-	addrs atomic.Pointer[[]string]
-	count atomic.Uint64
-}
-
-// set replaces the addresses.
-func (r *roundRobin) set(addrs []string) { r.addrs.Store(&addrs) }
-
-// next is the base URL of the next call. There is one once set was called.
-func (r *roundRobin) next() string {
-	addrs := *r.addrs.Load()
-	return "http://" + addrs[(r.count.Add(1)-1)%uint64(len(addrs))]
 }
 
 // A summary is how a client came through a number of calls.

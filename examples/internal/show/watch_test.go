@@ -1,4 +1,4 @@
-package main
+package show
 
 import (
 	"bytes"
@@ -67,8 +67,8 @@ func TestState(t *testing.T) {
 // view is a watch of a stage in which the first event has happened, and what it
 // sees.
 func view() (*watch, transport.ServiceSnapshot) {
-	s := &stage{phases: script(), users: &group{servers: []*server{{name: "s1"}, {name: "s2"}}}}
-	s.users.servers[1].mode.Store(int32(slow))
+	s := &Stage{show: &Show{Script: script()}, users: &group{servers: []*Server{{name: "s1"}, {name: "s2"}}}}
+	s.users.servers[1].mode.Store(int32(Slow))
 	w := newWatch(s, nil, time.Now(), &client{name: "plain"}, &client{name: "tulle"})
 	w.begun(1)
 	w.record = attempts(75)

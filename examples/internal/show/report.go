@@ -1,4 +1,4 @@
-package main
+package show
 
 import (
 	"encoding/json"
@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// A report is what came of a run.
-type report struct {
+// A Report is what came of a run.
+type Report struct {
+	writes          string // Show.Writes
 	plain, tulle    summary
 	attemptsPerCall float64
 	executed, twice int // writes with an effect through tulle, and with more than one
@@ -23,12 +24,13 @@ type report struct {
 }
 
 // newReport sums a run up and judges it.
-func newReport(s *stage, rec record, plain, tulle []result) *report {
+func newReport(s *Stage, rec record, plain, tulle []result) *Report {
 	l := limitsFor(s.options)
-	r := &report{
-		plain:    summarize(plain, 0, s.duration),
-		tulle:    summarize(tulle, 0, s.duration),
-		phases:   outcomes(s.phases, s.options, l, rec, plain, tulle),
+	r := &Report{
+		writes:   s.show.Writes,
+		plain:    summarize(plain, 0, s.options.duration),
+		tulle:    summarize(tulle, 0, s.options.duration),
+		phases:   outcomes(s.show.Script, s.options, l, rec, plain, tulle),
 		failures: failures(tulle),
 	}
 	r.executed, r.twice, r.duplicates = s.users.ledger.count()
@@ -62,9 +64,10 @@ func failures(results []result) []string {
 }
 
 // writeText writes the report for people.
-func (r *report) writeText(w io.Writer) {
+func (r *Report) writeText(w io.Writer) {
 	var b strings.Builder
-	b.WriteString("\n         calls  failed   success       p50       p99  attempts/call  writes executed twice  ejections  breaker opened\n")
+	twice := r.writes + " executed twice"
+	fmt.Fprintf(&b, "\n         calls  failed   success       p50       p99  attempts/call  %s  ejections  breaker opened\n", twice)
 	for _, c := range []struct {
 		name string
 		summary
@@ -72,19 +75,15 @@ func (r *report) writeText(w io.Writer) {
 		fmt.Fprintf(&b, "%-6s %7d %7d %8.3f%% %9s %9s", c.name, c.calls, c.failed,
 			100*c.success(), milliseconds(c.p50), milliseconds(c.p99))
 		if c.name == "tulle" {
-			twice := fmt.Sprintf("%d of %d", r.twice, r.executed)
-			fmt.Fprintf(&b, " %14.4f  %-20s %10d %15d", r.attemptsPerCall, twice, r.ejections, r.breakerOpened)
+			fmt.Fprintf(&b, " %14.4f  %-*s %10d %15d", r.attemptsPerCall,
+				len(twice), fmt.Sprintf("%d of %d", r.twice, r.executed), r.ejections, r.breakerOpened)
 		}
 		b.WriteByte('\n')
 	}
 	if r.duplicates != r.twice {
-		fmt.Fprintf(&b, "\n%d writes came again after they had been executed; the servers knew their keys.\n", r.duplicates)
+		fmt.Fprintf(&b, "\n%d %s came again after they had been executed; the servers knew their keys.\n", r.duplicates, r.writes)
 	}
-	b.WriteString("\n                          plain          tulle\n")
-	b.WriteString("what happened             failed    p99  failed    p99  share of attempts\n")
-	for i := range r.phases {
-		r.phases[i].write(&b)
-	}
+	r.writePhases(&b)
 	if r.late > busy {
 		fmt.Fprintf(&b, "\nThis machine was busy: calls began up to %s late. That counts against both clients,\n"+
 			"and while nothing runs, healthy servers seem to be slow.\n", milliseconds(r.late))
@@ -97,12 +96,25 @@ func (r *report) writeText(w io.Writer) {
 	_, _ = io.WriteString(w, b.String()) // the exit code says the same
 }
 
+// writePhases writes the table of what happened, as wide as its longest name.
+func (r *Report) writePhases(b *strings.Builder) {
+	wide := len("what happened")
+	for i := range r.phases {
+		wide = max(wide, len(r.phases[i].Name))
+	}
+	fmt.Fprintf(b, "\n%*s%-14s %s\n", wide+8, "", "plain", "tulle")
+	fmt.Fprintf(b, "%-*s        failed    p99  failed    p99  share of attempts\n", wide, "what happened")
+	for i := range r.phases {
+		r.phases[i].write(b, wide)
+	}
+}
+
 // write writes the row of a phase.
-func (o *outcome) write(b *strings.Builder) {
+func (o *outcome) write(b *strings.Builder, wide int) {
 	ms := func(d time.Duration) int64 { return d.Milliseconds() }
-	fmt.Fprintf(b, "%-18s %-5s %7d %4dms %7d %4dms", o.name, o.who(),
+	fmt.Fprintf(b, "%-*s %-5s %7d %4dms %7d %4dms", wide, o.Name, o.who(),
 		o.plain.failed, ms(o.plain.p99), o.tulle.failed, ms(o.tulle.p99))
-	if o.event != nil {
+	if o.happens() {
 		fmt.Fprintf(b, " %6.2f%%", 100*o.share)
 	}
 	if o.note != "" {
@@ -122,30 +134,44 @@ func list(b *strings.Builder, title string, items []string) {
 	}
 }
 
-// clientJSON is what programs are told of both clients, tulleJSON of tulle.
-type clientJSON struct {
-	Calls       int     `json:"calls"`
-	SuccessRate float64 `json:"success_rate"`
-	P50         float64 `json:"p50_ms"`
-	P99         float64 `json:"p99_ms"`
+// object is a JSON object whose keys keep their order.
+type object []struct {
+	key   string
+	value any
 }
 
-type tulleJSON struct {
-	clientJSON
-	AttemptsPerCall float64 `json:"attempts_per_call"`
-	ExecutedTwice   int     `json:"writes_executed_twice"`
-	Ejections       uint64  `json:"ejections"`
-	BreakerOpened   uint64  `json:"breaker_opened"`
+// MarshalJSON implements json.Marshaler.
+func (o object) MarshalJSON() ([]byte, error) {
+	b := []byte{'{'}
+	for i, member := range o {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		for _, part := range []any{member.key, member.value} {
+			data, err := json.Marshal(part)
+			if err != nil {
+				return nil, err
+			}
+			b = append(append(b, data...), ':')
+		}
+		b = b[:len(b)-1]
+	}
+	return append(b, '}'), nil
+}
+
+// object is what programs are told of either client.
+func (s summary) object() object {
+	ms := func(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+	return object{{"calls", s.calls}, {"success_rate", s.success()}, {"p50_ms", ms(s.p50)}, {"p99_ms", ms(s.p99)}}
 }
 
 // writeJSON writes the report for programs: one object.
-func (r *report) writeJSON(w io.Writer) error {
-	of := func(s summary) clientJSON {
-		ms := func(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
-		return clientJSON{s.calls, s.success(), ms(s.p50), ms(s.p99)}
-	}
-	return json.NewEncoder(w).Encode(struct {
-		Plain clientJSON `json:"plain"`
-		Tulle tulleJSON  `json:"tulle"`
-	}{of(r.plain), tulleJSON{of(r.tulle), r.attemptsPerCall, r.twice, r.ejections, r.breakerOpened}})
+func (r *Report) writeJSON(w io.Writer) error {
+	tulle := append(r.tulle.object(), object{
+		{"attempts_per_call", r.attemptsPerCall},
+		{strings.ToLower(r.writes) + "_executed_twice", r.twice},
+		{"ejections", r.ejections},
+		{"breaker_opened", r.breakerOpened},
+	}...)
+	return json.NewEncoder(w).Encode(object{{"plain", r.plain.object()}, {"tulle", tulle}})
 }

@@ -1,4 +1,4 @@
-package main
+package show
 
 import (
 	"fmt"
@@ -39,7 +39,7 @@ const (
 // promises. A shorter run has too few calls for them, as each fault costs a
 // call or two whatever the length: it keeps wider limits, which a client that
 // does not notice faults still breaks.
-func limitsFor(o options) limits {
+func limitsFor(o Options) limits {
 	if o.duration < fullLength {
 		return limits{success: 0.97, phaseSuccess: 0.9, p99: 1, share: 0.1, grace: o.duration / 10, newShare: 0.03}
 	}
@@ -52,14 +52,14 @@ func limitsFor(o options) limits {
 
 // An outcome is how both clients came through a phase.
 type outcome struct {
-	phase
+	Phase
 	plain, tulle summary
 	share        float64 // of tulle's attempts that the server got, once tulle could know
 	note         string
 }
 
 // outcomes cuts the run into its phases.
-func outcomes(phases []phase, o options, l limits, rec record, plain, tulle []result) []outcome {
+func outcomes(phases []Phase, o Options, l limits, rec record, plain, tulle []result) []outcome {
 	var all []outcome
 	for i, p := range phases {
 		from, to := time.Duration(0), o.duration
@@ -69,14 +69,14 @@ func outcomes(phases []phase, o options, l limits, rec record, plain, tulle []re
 		if i+1 < len(phases) {
 			to = phases[i+1].begins(o.duration) - onTheWay
 		}
-		out := outcome{phase: p, plain: summarize(plain, from, to), tulle: summarize(tulle, from, to)}
+		out := outcome{Phase: p, plain: summarize(plain, from, to), tulle: summarize(tulle, from, to)}
 		begins := p.begins(o.duration)
-		if p.joins {
+		if p.Joins {
 			out.share = rec.share(p.who(), o.duration-measureTime, o.duration)
 			if begins+fileTime+newcomerTime+measureTime > o.duration {
 				out.note = fmt.Sprintf("not judged: a newcomer may be left alone for %v", newcomerTime)
 			}
-		} else if p.event != nil {
+		} else if p.happens() {
 			out.share = rec.share(p.who(), begins+l.grace, o.duration)
 		}
 		all = append(all, out)
@@ -93,17 +93,17 @@ func (o *outcome) judge(l limits) (bad []string) {
 		complain("%.2f %% of tulle's calls succeeded, want %g %%", 100*got, 100*l.phaseSuccess)
 	}
 	switch {
-	case o.event == nil || o.note != "":
-	case o.joins && o.share < l.newShare:
+	case !o.happens() || o.note != "":
+	case o.Joins && o.share < l.newShare:
 		complain("it got %.1f %% of the attempts at the end, want %g %%", 100*o.share, 100*l.newShare)
-	case !o.joins && o.share >= l.share:
+	case !o.Joins && o.share >= l.share:
 		complain("it got %.1f %% of the attempts after %v, want under %g %%", 100*o.share, l.grace, 100*l.share)
 	}
 	return bad
 }
 
 // judge returns a sentence for each thing that was not handled.
-func (r *report) judge(l limits) (bad []string) {
+func (r *Report) judge(l limits) (bad []string) {
 	for i := range r.phases {
 		bad = append(bad, r.phases[i].judge(l)...)
 	}
@@ -115,7 +115,7 @@ func (r *report) judge(l limits) (bad []string) {
 		complain("the whole run: tulle's p99 is %s, want under %s", milliseconds(r.tulle.p99), milliseconds(limit))
 	}
 	if r.twice > 0 {
-		complain("the whole run: %d writes were executed twice, want none", r.twice)
+		complain("the whole run: %d %s were executed twice, want none", r.twice, r.writes)
 	}
 	return bad
 }
