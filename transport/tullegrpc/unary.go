@@ -89,6 +89,9 @@ func (c *call) prepare() error {
 		return err
 	}
 	err = c.to.Engine.Admit(c.Context, end)
+	if err == nil && c.to.Engine.Len() == 0 {
+		err = c.to.Engine.Err() // gRPC would lose what it is
+	}
 	if errors.Is(err, cluster.ErrNoEndpoints) && (c.waits || c.configured && methodWaits(c.cc, c.method)) {
 		c.to.Engine.Retrier().Open(c.to.Engine.Now())
 		err = nil // gRPC waits
