@@ -52,7 +52,7 @@ func (p errPicker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 	if c, ok := info.Ctx.Value(callKey{}).(*call); ok {
 		c.refuse(p.err)
 	}
-	return balancer.PickResult{}, plain{p.err}
+	return balancer.PickResult{}, plain(p)
 }
 
 // A groupPicker picks among the connections of one destination.
