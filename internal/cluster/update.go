@@ -123,18 +123,18 @@ func (c *Cluster) tell() {
 // is to be drained.
 func (c *Cluster) Drain() time.Duration {
 	c.mu.Lock()
-	v := c.view.Load()
+	before := c.view.Load()
 	retired := c.drainLocked(c.Now())
 	wait := time.Duration(0)
-	if v := c.view.Load(); c.empty && v != nil && len(v.members) > 0 {
+	after := c.view.Load()
+	if c.empty && after != nil && len(after.members) > 0 {
 		wait = max(1, c.emptied+drainAfter-c.Now())
 	}
-	drained := c.view.Load() != v
 	c.mu.Unlock()
 	for _, r := range retired {
 		r.Retire()
 	}
-	if drained {
+	if after != before {
 		c.tell()
 	}
 	return wait

@@ -88,15 +88,19 @@ func (c *call) prepare() error {
 	if err := c.to.Limiter.Acquire(c.Context, "", end); err != nil {
 		return err
 	}
-	err = c.to.Engine.Admit(c.Context, end)
-	if err == nil && c.to.Engine.Len() == 0 {
-		err = c.to.Engine.Err() // gRPC would lose what it is
+	engine := c.to.Engine
+	err = engine.Admit(c.Context, end)
+	counted := err == nil
+	if err == nil && engine.Len() == 0 {
+		err = engine.Err() // gRPC would lose what it is
 	}
-	if errors.Is(err, cluster.ErrNoEndpoints) && (c.waits || c.configured && methodWaits(c.cc, c.method)) {
-		c.to.Engine.Retrier().Open(c.to.Engine.Now())
-		err = nil // gRPC waits
+	if !errors.Is(err, cluster.ErrNoEndpoints) || !c.waits && !(c.configured && methodWaits(c.cc, c.method)) {
+		return err
 	}
-	return err
+	if !counted {
+		engine.Retrier().Open(engine.Now())
+	}
+	return nil // gRPC waits
 }
 
 // timeouts are the options of the call with the timeout that holds for it: streams
