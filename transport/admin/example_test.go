@@ -1,6 +1,7 @@
 package admin_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -24,6 +25,10 @@ func ExampleNew() {
 		return
 	}
 	defer t.Close()
+	if err := t.Ready(context.Background(), "users"); err != nil {
+		fmt.Println(err)
+		return
+	}
 
 	h, err := admin.New(t, admin.Config{Title: "shop"})
 	if err != nil {
