@@ -62,7 +62,7 @@ func (c *Call) attempt(
 	if c.detail != nil {
 		a.start = time.Now()
 	}
-	if c.span == nil {
+	if c.span == nil && !c.bare {
 		return ctx, a
 	}
 	tracer := c.svc.t.tracer()
@@ -72,8 +72,17 @@ func (c *Call) attempt(
 	if c.svc.t.cfg.EarlyAttributes {
 		options = append(options[:len(options):len(options)], trace.WithAttributes(a.early(e)...))
 	}
-	ctx, a.span = tracer.Start(ctx, c.svc.spanName(&c.facts), options...)
-	a.begun.Store(true)
+	if c.bare {
+		options = c.facts.apart(ctx, options)
+	}
+	ctx, span := tracer.Start(ctx, c.svc.spanName(&c.facts), options...)
+	if span.IsRecording() {
+		a.span = span
+		a.begun.Store(true)
+	}
+	if c.bare && c.detail != nil {
+		c.detail.traced(ctx)
+	}
 	return ctx, a
 }
 

@@ -45,6 +45,8 @@ func modes() []mode {
 		{"sampled", telemetry.Config{MeterProvider: meter, Propagator: w3c, TracerProvider: tracer(sdktrace.AlwaysSample())}, 10},
 		{"sampled, exported", telemetry.Config{MeterProvider: meter, Propagator: w3c, TracerProvider: sdktrace.NewTracerProvider(
 			sdktrace.WithSpanProcessor(none{}))}, 12},
+		{"attempts only, exported", telemetry.Config{MeterProvider: meter, Propagator: w3c, NoCallSpan: true,
+			TracerProvider: sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(none{}))}, 8},
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 type Call struct {
 	svc    *Service
 	span   trace.Span // nil if none is recorded
+	bare   bool       // it has no span, its attempts do
 	facts  Facts
 	detail *detail // nil unless hooks or a record are to be served
 
@@ -60,19 +61,21 @@ func (s *Service) StartIn(ctx context.Context, f *Facts, room *Call) (context.Co
 		return ctx, nil
 	}
 	var span trace.Span
-	caller := ctx
+	caller, bare := ctx, false
 	if tracer := s.t.tracer(); tracer != nil {
-		ctx, span = s.startSpan(ctx, tracer, f)
+		if bare = s.t.cfg.NoCallSpan; !bare {
+			ctx, span = s.startSpan(ctx, tracer, f, callOptions)
+		}
 	}
 	d := s.detail(caller, f)
-	if span == nil && d == nil {
+	if span == nil && d == nil && !bare {
 		return ctx, nil
 	}
 	c := room
 	if c == nil {
 		c = new(Call)
 	}
-	c.svc, c.span, c.facts, c.detail = s, span, *f, d
+	c.svc, c.span, c.bare, c.facts, c.detail = s, span, bare, *f, d
 	if d != nil {
 		c.begin(ctx)
 	}
@@ -81,14 +84,10 @@ func (s *Service) StartIn(ctx context.Context, f *Facts, room *Call) (context.Co
 
 // startSpan begins the span of the call, which is nil if nobody will see it. The
 // context has one all the same then, for the servers that the call reaches.
-func (s *Service) startSpan(ctx context.Context, tracer trace.Tracer, f *Facts) (context.Context, trace.Span) {
-	options := callOptions
-	if f.Mirror {
-		options = []trace.SpanStartOption{callOptions[0], trace.WithNewRoot()}
-		if of := trace.SpanContextFromContext(ctx); of.IsValid() {
-			options = append(options, trace.WithLinks(linkTo(of, "mirror")))
-		}
-	}
+func (s *Service) startSpan(
+	ctx context.Context, tracer trace.Tracer, f *Facts, options []trace.SpanStartOption,
+) (context.Context, trace.Span) {
+	options = f.apart(ctx, options)
 	if s.t.cfg.EarlyAttributes {
 		options = append(options[:len(options):len(options)], trace.WithAttributes(f.append(s.appendServer(nil, f))...))
 	}
@@ -97,6 +96,18 @@ func (s *Service) startSpan(ctx context.Context, tracer trace.Tracer, f *Facts) 
 		return ctx, nil
 	}
 	return ctx, span
+}
+
+// apart adds what a copy of a call needs to be in a trace of its own.
+func (f *Facts) apart(ctx context.Context, options []trace.SpanStartOption) []trace.SpanStartOption {
+	if !f.Mirror {
+		return options
+	}
+	options = append(options[:len(options):len(options)], trace.WithNewRoot())
+	if of := trace.SpanContextFromContext(ctx); of.IsValid() {
+		options = append(options, trace.WithLinks(linkTo(of, "mirror")))
+	}
+	return options
 }
 
 // linkTo is a link that says why it is there.
@@ -142,11 +153,16 @@ func (s *Service) detail(ctx context.Context, f *Facts) *detail {
 
 // begin tells who listens that the call begins.
 func (c *Call) begin(ctx context.Context) {
-	if sc := trace.SpanContextFromContext(ctx); sc.HasTraceID() {
-		c.detail.rec.TraceID = sc.TraceID().String()
-	}
+	c.detail.traced(ctx)
 	if f := c.detail.hooks.CallStart; f != nil {
 		f(c.svc.name, c.facts)
+	}
+}
+
+// traced keeps the trace of ctx for the record.
+func (d *detail) traced(ctx context.Context) {
+	if sc := trace.SpanContextFromContext(ctx); sc.HasTraceID() {
+		d.note(func(rec *Record) { rec.TraceID = sc.TraceID().String() })
 	}
 }
 
@@ -279,11 +295,22 @@ func (s *Service) End(ctx context.Context, c *Call, f *Facts, r *Result) {
 	if c == nil {
 		return
 	}
+	if c.bare && !c.taken.Load() {
+		c.startLate(ctx, r)
+	}
 	if c.span != nil {
 		c.endSpan(r)
 	}
 	if c.detail != nil {
 		c.detail.finish(s, r)
+	}
+}
+
+// startLate gives a call without attempts the span that would else be theirs.
+func (c *Call) startLate(ctx context.Context, r *Result) {
+	if tracer := c.svc.t.tracer(); tracer != nil {
+		began := trace.WithTimestamp(time.Now().Add(-r.Elapsed))
+		_, c.span = c.svc.startSpan(ctx, tracer, &c.facts, []trace.SpanStartOption{callOptions[0], began})
 	}
 }
 

@@ -58,6 +58,13 @@ type Config struct {
 	// case, which saves 4 allocations.
 	EarlyAttributes bool
 
+	// NoCallSpan leaves out the internal span of the call, which is half of the
+	// cost of traces: the spans of attempts become children of the caller's, and
+	// http.request.resend_count tells repeats. A call that makes no attempt has
+	// one internal span that says why. Waits, repeats and refusals are events of
+	// the call's span, so they show in records, hooks and metrics only.
+	NoCallSpan bool
+
 	// PerEndpoint adds series for each endpoint, up to 1000 for each service.
 	// It makes their number grow with that of the endpoints.
 	PerEndpoint bool
