@@ -159,10 +159,11 @@ func sample() *Report {
 		HTTP: []Overhead{
 			{Name: "bare", Note: "the baseline", Stub: cost(0, 0, 1), Wire: cost(40, 2800, 1)},
 			{Name: "tulle", Note: "ours", Stub: cost(1, 704, 1.25), Wire: cost(41, 3500, 1.04)},
+			{Name: client.FloorCopy, Note: "nothing else", Stub: cost(1, 512, 1.1)},
 			{Name: "wire only", Note: "a peer", Wire: cost(60, 6000, 1.5)},
 		},
 		Bodies:  []BodyRow{{Name: "bare"}, {Name: "tulle", Sizes: []BodyCost{{0, 1, 704}, {1 << 10, 1, 704}, {64 << 10, 1, 704}, {1 << 20, 1, 704}}}},
-		GRPC:    []Overhead{{Name: "round_robin", Note: "the baseline", Wire: cost(86, 5000, 1)}},
+		GRPC:    []Overhead{{Name: "round_robin", Note: "the baseline", Wire: cost(86, 5000, 1)}, {Name: "tulle", Note: "ours", Wire: cost(89, 5800, 1.2)}},
 		Sidecar: []SidecarRow{{Name: "direct", Note: "d", At: at(*result(1))}, {Name: "tulle", Note: "t", At: at(*result(1.05))}, {Name: "haproxy", Note: "h", At: at(proxied)}},
 		Scale: []ScaleRow{
 			{Name: "tulle", N: 10000, Figures: scale.Figures{Ready: time.Millisecond, Settle: 8 * time.Millisecond, Update: 4 * time.Millisecond, Pick: 900, AtRest: scale.Footprint{Heap: 500, Goroutines: 1}}},
@@ -187,15 +188,17 @@ func TestDocument(t *testing.T) {
 		"| tulle | 41 | 3500 B | 52.0 µs | ×1.04 (0.94–1.14) | ×1.04 | ×1.04 |",
 		"| haproxy | 126 µs | +56.0 µs | 270 µs | +120 µs | 90.0 µs | +40.0 µs | ×1.80 (1.62–1.98) | 40.0 µs |",
 		"| peer | 10000 | 1.0 s | > 20.0 s | 0 B | 0 | 0 | – | – | – | – | – |",
-		"| loopback, 1 goroutine: CPU | ≤ ×1.05 | ×1.04 | yes |",
-		"| over a stub: CPU, 10 endpoints | ≤ 1.0 µs | 12.5 µs | **no** |",
+		"| loopback, 1 goroutine: CPU | ≤ ×1.05 | ×1.04 | – | yes |",
+		"| over a stub: CPU, 10 endpoints | ≤ 1.0 µs | 12.5 µs | 5.0 µs | **no** |",
+		"| gRPC: allocations beyond round_robin | ≤ 8 | 3 | – | yes |",
+		"| gRPC, 1 goroutine: CPU to round_robin | ≤ ×1.10 | ×1.20 | – | **no** |",
 		"- **wire only**: a peer.",
 	} {
 		if !strings.Contains(doc, want) {
 			t.Errorf("got a document without %q", want)
 		}
 	}
-	if strings.Contains(doc, "quick run") || strings.Contains(doc, "\n\n\n") || !strings.HasSuffix(doc, "|\n") {
+	if strings.Contains(doc, "quick run") || strings.Contains(doc, "\n\n\n") || !strings.HasSuffix(doc, ".\n") {
 		t.Errorf("got a document with something that does not belong there:\n%s", doc)
 	}
 	wellFormed(t, doc)

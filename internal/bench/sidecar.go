@@ -16,7 +16,7 @@ import (
 var sidecarCallers = []int{1, 16, 64}
 
 // inProcess are the rows of the sidecar table that need no proxy.
-var inProcess = []string{"tulle", "tulle, timeouts", "tulle, span and metrics", "naive chain, otelhttp"}
+var inProcess = []string{"tulle", "tulle, timeouts", "tulle, span and metrics", "tulle, attempt span and metrics", "naive chain, otelhttp"}
 
 // sidecar compares ways to the instances: straight, through tulle, and through
 // a proxy on the same machine.

@@ -4,5 +4,5 @@ import "slices"
 
 // HTTP are the contenders of the HTTP tables, besides Bare.
 func HTTP() []Contender {
-	return slices.Concat([]Contender{oneAddress()}, tulles(), plains(), otels(), naives(), httplbs(), kratoses())
+	return slices.Concat([]Contender{oneAddress()}, floors(), tulles(), plains(), otels(), naives(), httplbs(), kratoses())
 }

@@ -29,6 +29,7 @@ const (
 	none    telemetry = 0
 	metrics telemetry = 1
 	spans   telemetry = 2
+	oneSpan telemetry = 4 // of tulle's, with spans: that of the attempt
 )
 
 // providers are an SDK of its own for each contender, so that nothing global
