@@ -28,6 +28,12 @@ func differences(bare, other map[string]string) []string {
 	return names
 }
 
+// tells reports whether a test says anything by its outcome in another mode: one
+// that fails bare, as some do on a machine under load, does not.
+func tells(bare map[string]string, name string) bool {
+	return bare[name] != fail && bare[name] != crash && !failsAbove(bare, name)
+}
+
 // failsBelow reports whether a subtest of name fails.
 func failsBelow(outcomes map[string]string, name string) bool {
 	for other, outcome := range outcomes {

@@ -43,6 +43,16 @@ func TestDifferences(t *testing.T) {
 	}
 }
 
+// That a listed test fails bare as well, once, says nothing of the list.
+func TestTells(t *testing.T) {
+	for name, want := range map[string]bool{"A": true, "A/h1": true, "B": false, "C/h1": false, "D": false, "E": true} {
+		bare := map[string]string{"A": pass, "A/h1": pass, "B": fail, "C": crash, "D": crash, "E": skip}
+		if got := tells(bare, name); got != want {
+			t.Errorf("%s: got %v, want %v", name, got, want)
+		}
+	}
+}
+
 func TestTable(t *testing.T) {
 	r := &row{suite: "client", mode: "pass", listed: 1, fresh: 2}
 	r.count(&results{tests: map[string]string{"A": pass, "B": skip, "C": fail, "D": crash}, requests: 7})

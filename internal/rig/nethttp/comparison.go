@@ -192,7 +192,7 @@ func (c *comparison) compare(ctx context.Context, s *suite, b *binary, r *row, b
 	// What every mode has to say about a line is gathered first: a line for any
 	// mode is needed as long as it is needed in each.
 	for _, l := range entries {
-		if !slices.Contains(differing, l.test) {
+		if !slices.Contains(differing, l.test) && tells(bare.tests, l.test) {
 			l.gone = append(l.gone, r.mode)
 		}
 	}
