@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials/insecure"
 	testpb "google.golang.org/grpc/interop/grpc_testing"
 	"google.golang.org/grpc/metadata"
@@ -89,7 +90,8 @@ func ends(code codes.Code, pushback ...string) script {
 	}
 }
 
-// standalone is a connection to one server, without gRPC's own retries.
+// standalone is a connection to one server, without gRPC's own retries. It is ready,
+// so that the time of an RPC is its own.
 func standalone(tb testing.TB, addr string, options ...grpc.DialOption) *grpc.ClientConn {
 	tb.Helper()
 	cc, err := grpc.NewClient("passthrough:///"+addr, append(options, insecurely(), grpc.WithDisableRetry())...)
@@ -97,6 +99,12 @@ func standalone(tb testing.TB, addr string, options ...grpc.DialOption) *grpc.Cl
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { cc.Close() })
+	cc.Connect()
+	for s := cc.GetState(); s != connectivity.Ready; s = cc.GetState() {
+		if !cc.WaitForStateChange(within(tb), s) {
+			tb.Fatalf("the connection is %v, want it ready", s)
+		}
+	}
 	return cc
 }
 
@@ -346,18 +354,23 @@ func TestAloneLimit(t *testing.T) {
 	for _, k := range kinds {
 		t.Run(k.name, func(t *testing.T) {
 			addr, asked := scripted(t, serveAll)
-			l := must(limit.New(limit.Config{Rate: 10, Burst: 1, MaxWait: time.Minute}))
-			cc := standalone(t, addr, withLimit(l)...)
-			for range 2 {
-				if err := k.rpc(within(t), cc); err != nil {
-					t.Fatal(err)
+			withTime(t, 100*time.Millisecond, func(d time.Duration) bool {
+				l := must(limit.New(limit.Config{Rate: 1 / d.Seconds(), Burst: 1, MaxWait: time.Minute}))
+				cc := standalone(t, addr, withLimit(l)...)
+				for range 2 {
+					if err := k.rpc(within(t), cc); err != nil {
+						t.Fatal(err)
+					}
 				}
-			}
-			if s := l.Stats(); s.Admitted != 1 || s.Waited != 1 {
-				t.Errorf("got %+v, want one at once and one after a wait", s)
-			}
+				s := l.Stats()
+				if s.Admitted+s.Waited != 2 || s.Admitted == 0 {
+					t.Errorf("got %+v, want one at once and one after a wait", s)
+				}
+				return s.Waited == 1 // the second one came before its token
+			})
+			before := asked.Load()
 			slow := must(limit.New(limit.Config{Rate: 0.001, Burst: 1, MaxWait: time.Hour}))
-			cc = standalone(t, addr, withLimit(slow)...)
+			cc := standalone(t, addr, withLimit(slow)...)
 			k.rpc(within(t), cc)
 			ctx, cancel := context.WithTimeout(within(t), patience/2)
 			defer cancel()
@@ -379,8 +392,8 @@ func TestAloneLimit(t *testing.T) {
 			if err := <-done; !errors.Is(err, context.Canceled) || status.Code(err) != codes.Canceled {
 				t.Errorf("got %v, want Canceled", err)
 			}
-			if s := slow.Stats(); asked.Load() != 3 || s.Waiting != 0 || s.Abandoned != 1 || s.Refused != 1 {
-				t.Errorf("got %d RPCs and %+v, want 3, one refused and one abandoned", asked.Load(), s)
+			if s := slow.Stats(); asked.Load()-before != 1 || s.Waiting != 0 || s.Abandoned != 1 || s.Refused != 1 {
+				t.Errorf("got %d RPCs and %+v, want 1, one refused and one abandoned", asked.Load()-before, s)
 			}
 		})
 	}
@@ -389,38 +402,48 @@ func TestAloneLimit(t *testing.T) {
 // The deadline alone ends unary RPCs in time and says which limit it was; streams have
 // none, and what comes too late is not sent.
 func TestAloneDeadline(t *testing.T) {
-	var due atomic.Bool // the latest RPC had a deadline at the server
+	var due atomic.Bool   // the latest RPC had a deadline at the server
+	var told atomic.Int64 // the number of the RPC that due is of
 	addr, asked := scripted(t, func(n int64, stream grpc.ServerStream) error {
 		_, has := stream.Context().Deadline()
 		due.Store(has)
+		told.Store(n)
 		return silent(n, stream)
 	})
 	for _, c := range []struct {
-		cfg  deadline.Config
+		cfg  func(time.Duration) deadline.Config
 		want error
 	}{
-		{deadline.Config{Timeout: 50 * time.Millisecond}, deadline.ErrCall},
-		{deadline.Config{AttemptTimeout: 50 * time.Millisecond}, deadline.ErrAttempt},
-		{deadline.Config{Timeout: time.Hour, AttemptTimeout: 50 * time.Millisecond}, deadline.ErrAttempt},
-		{deadline.Config{Timeout: 50 * time.Millisecond, AttemptTimeout: time.Hour}, deadline.ErrCall},
+		{func(d time.Duration) deadline.Config { return deadline.Config{Timeout: d} }, deadline.ErrCall},
+		{func(d time.Duration) deadline.Config { return deadline.Config{AttemptTimeout: d} }, deadline.ErrAttempt},
+		{func(d time.Duration) deadline.Config { return deadline.Config{Timeout: time.Hour, AttemptTimeout: d} }, deadline.ErrAttempt},
+		{func(d time.Duration) deadline.Config { return deadline.Config{Timeout: d, AttemptTimeout: time.Hour} }, deadline.ErrCall},
 	} {
-		err := kinds[0].rpc(within(t), standalone(t, addr, withDeadline(must(deadline.New(c.cfg)))...))
-		if !errors.Is(err, c.want) || !errors.Is(err, context.DeadlineExceeded) || status.Code(err) != codes.DeadlineExceeded {
-			t.Errorf("%+v: got %v, want %v", c.cfg, err, c.want)
-		}
-		if !due.Load() {
-			t.Errorf("%+v: the server was not told of the deadline", c.cfg)
-		}
+		withTime(t, 50*time.Millisecond, func(d time.Duration) bool {
+			before := asked.Load()
+			cfg := c.cfg(d)
+			err := kinds[0].rpc(within(t), standalone(t, addr, withDeadline(must(deadline.New(cfg)))...))
+			if !errors.Is(err, c.want) || !errors.Is(err, context.DeadlineExceeded) || status.Code(err) != codes.DeadlineExceeded {
+				t.Errorf("%+v: got %v, want %v", cfg, err, c.want)
+			}
+			if asked.Load() == before {
+				return false // it did not get that far
+			}
+			if eventually(t, "the server's handler", func() bool { return told.Load() == asked.Load() }); !due.Load() {
+				t.Errorf("%+v: the server was not told of the deadline", cfg)
+			}
+			return true
+		})
 	}
 	l := must(deadline.New(deadline.Config{Timeout: time.Millisecond}))
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	before := asked.Load()
+	before := told.Load()
 	stream, err := standalone(t, addr, withDeadline(l)...).NewStream(ctx, kinds[3].desc, do)
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "a stream", func() bool { return asked.Load() > before })
+	eventually(t, "a stream", func() bool { return told.Load() > before })
 	if due.Load() {
 		t.Error("got a deadline for a stream, want none")
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -50,7 +51,7 @@ func TestAloneBreaker(t *testing.T) {
 			t.Run(c.name+"/"+k.name, func(t *testing.T) {
 				const n = 4
 				addr, asked := scripted(t, c.script)
-				b := must(breaker.New(breaker.Config{Requests: n}))
+				b := must(breaker.New(breaker.Config{Requests: n, OpenFor: time.Hour}))
 				cc := standalone(t, addr, withBreaker(b)...)
 				for range n {
 					k.rpc(within(t), cc)
@@ -87,18 +88,21 @@ func tripped(t *testing.T, change func(*breaker.Config)) *breaker.Breaker {
 	return b
 }
 
+// An abandonment is how a caller leaves an RPC.
+type abandonment struct {
+	name    string
+	cancel  bool          // the caller gives up
+	after   time.Duration // its deadline
+	read    bool          // it reads the stream to the end
+	message bool          // the server has answered before
+	failed  bool
+}
+
 // It is nobody's failure that a caller gives up; that its deadline passes in vain is.
 // A stream that is forgotten counts like one that is read. Each is a trial here, whose
 // permit comes back, closes the breaker or opens it again.
 func TestAloneBreakerAbandoned(t *testing.T) {
-	for _, c := range []struct {
-		name    string
-		cancel  bool          // the caller gives up
-		after   time.Duration // its deadline
-		read    bool          // it reads the stream to the end
-		message bool          // the server has answered before
-		failed  bool
-	}{
+	for _, c := range []abandonment{
 		{name: "cancelled, read", cancel: true, read: true},
 		{name: "cancelled, forgotten", cancel: true},
 		{name: "cancelled after a message, forgotten", cancel: true, message: true},
@@ -110,45 +114,57 @@ func TestAloneBreakerAbandoned(t *testing.T) {
 		{name: "deadline after a message, forgotten", after: 300 * time.Millisecond, message: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			addr, _ := scripted(t, func(n int64, stream grpc.ServerStream) error {
-				if c.message {
-					stream.SendMsg(&testpb.SimpleResponse{})
+			withTime(t, c.after, func(d time.Duration) bool {
+				if c.after > tooShort {
+					c.after = d
 				}
-				return silent(n, stream)
+				return abandon(t, c)
 			})
-			b := tripped(t, func(*breaker.Config) {})
-			cc := standalone(t, addr, withBreaker(b)...)
-			begun := time.Now()
-			ctx, cancel := context.WithCancel(within(t))
-			if c.after > 0 {
-				ctx, cancel = context.WithTimeout(ctx, c.after)
-			}
-			defer cancel()
-			stream, err := cc.NewStream(ctx, kinds[3].desc, do)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if c.message {
-				answered := time.Now()
-				if err := stream.RecvMsg(new(testpb.SimpleResponse)); err != nil || time.Since(answered) > 90*time.Millisecond {
-					t.Skipf("got %v after %v: the machine is too slow to tell", err, time.Since(answered))
-				}
-			}
-			if c.cancel {
-				cancel()
-			}
-			if c.read {
-				end(stream, kinds[3].desc)
-			}
-			eventually(t, "a verdict", func() bool { return b.Stats().Opened > 1 || b.Stats().RetryAfter == 0 })
-			if c.after < 100*time.Millisecond && !c.cancel && time.Since(begun) > 90*time.Millisecond {
-				t.Skip("the machine is too slow to tell")
-			}
-			if s := b.Stats(); (s.Opened > 1) != c.failed || b.State() == breaker.Closed {
-				t.Errorf("got %v, %+v, want a failure: %v", b.State(), s, c.failed)
-			}
 		})
 	}
+}
+
+// abandon makes an RPC and leaves it. It says whether what depends on the time came
+// early enough.
+func abandon(t *testing.T, c abandonment) bool {
+	t.Helper()
+	addr, _ := scripted(t, func(n int64, stream grpc.ServerStream) error {
+		if c.message {
+			stream.SendMsg(&testpb.SimpleResponse{})
+		}
+		return silent(n, stream)
+	})
+	b := tripped(t, func(*breaker.Config) {})
+	cc := standalone(t, addr, withBreaker(b)...)
+	begun := time.Now()
+	ctx, cancel := context.WithCancel(within(t))
+	if c.after > 0 {
+		ctx, cancel = context.WithTimeout(ctx, c.after)
+	}
+	defer cancel()
+	stream, err := cc.NewStream(ctx, kinds[3].desc, do)
+	if err != nil || c.after > 0 && time.Since(begun) > c.after/4 {
+		return false
+	}
+	if c.message {
+		if err := stream.RecvMsg(new(testpb.SimpleResponse)); err != nil || time.Since(begun) > tooShort {
+			return false
+		}
+	}
+	if c.cancel {
+		cancel()
+	}
+	if c.read {
+		end(stream, kinds[3].desc)
+	}
+	eventually(t, "a verdict", func() bool { return b.Stats().Opened > 1 || b.Stats().RetryAfter == 0 })
+	if c.after > 0 && c.after < tooShort && time.Since(begun) > tooShort {
+		return false
+	}
+	if s := b.Stats(); (s.Opened > 1) != c.failed || b.State() == breaker.Closed {
+		t.Errorf("got %v, %+v, want a failure: %v", b.State(), s, c.failed)
+	}
+	return true
 }
 
 // The permit of a trial comes back however its RPC ends.
@@ -232,21 +248,29 @@ func TestAloneBreakerLongTrial(t *testing.T) {
 		stream.SendMsg(&testpb.SimpleResponse{})
 		return silent(n, stream)
 	})
-	b := tripped(t, func(c *breaker.Config) { c.ProbeTimeout = 2 * time.Second })
-	cc := standalone(t, addr, withBreaker(b)...)
-	ctx, cancel := context.WithCancel(within(t))
-	defer cancel()
-	stream, err := cc.NewStream(ctx, kinds[3].desc, do)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := stream.RecvMsg(new(testpb.SimpleResponse)); err != nil {
-		t.Fatal(err)
-	}
-	if err := kinds[0].rpc(ctx, cc); !errors.Is(err, breaker.ErrOpen) {
-		t.Errorf("during the trial: got %v, want ErrOpen", err)
-	}
-	eventually(t, "the end of the lease", func() bool { return b.State() == breaker.Closed })
+	withTime(t, time.Second, func(lease time.Duration) bool {
+		b := tripped(t, func(c *breaker.Config) { c.ProbeTimeout = lease })
+		cc := standalone(t, addr, withBreaker(b)...)
+		begun := time.Now()
+		ctx, cancel := context.WithCancel(within(t))
+		defer cancel()
+		stream, err := cc.NewStream(ctx, kinds[3].desc, do)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := stream.RecvMsg(new(testpb.SimpleResponse)); err != nil {
+			t.Fatal(err)
+		}
+		_, err = cc.NewStream(ctx, kinds[3].desc, do)
+		if time.Since(begun) > lease/2 {
+			return false
+		}
+		if !errors.Is(err, breaker.ErrOpen) {
+			t.Errorf("during the trial: got %v, want ErrOpen", err)
+		}
+		eventually(t, "the end of the lease", func() bool { return b.State() == breaker.Closed })
+		return true
+	})
 }
 
 // What a layer below the breaker refused is nobody's failure, and its own short
@@ -272,20 +296,23 @@ func TestAloneBreakerBelieves(t *testing.T) {
 	} {
 		for _, k := range c.kinds {
 			for _, repeated := range []bool{false, true} {
-				b := must(breaker.New(breaker.Config{Requests: 1, OpenFor: time.Hour}))
-				var options []grpc.DialOption
-				if repeated {
-					options = withRetry(soon(func(*retry.Config) {}))
-				}
-				cc := standalone(t, addr, append(append(options, withBreaker(b)...), c.below...)...)
-				begun := time.Now()
-				err := k.rpc(within(t), cc, tullegrpc.Idempotent())
-				if c.name == "short timeout" && time.Since(begun) > 90*time.Millisecond {
-					t.Skip("the machine is too slow to tell")
-				}
-				if err == nil || (b.State() == breaker.Open) != c.failed {
-					t.Errorf("%s, %s, under a retry %v: got %v and %v, want open: %v", c.name, k.name, repeated, err, b.State(), c.failed)
-				}
+				withTime(t, 0, func(time.Duration) bool {
+					b := must(breaker.New(breaker.Config{Requests: 1, OpenFor: time.Hour}))
+					var options []grpc.DialOption
+					if repeated {
+						options = withRetry(soon(func(*retry.Config) {}))
+					}
+					cc := standalone(t, addr, append(append(options, withBreaker(b)...), c.below...)...)
+					begun := time.Now()
+					err := k.rpc(within(t), cc, tullegrpc.Idempotent())
+					if c.name == "short timeout" && time.Since(begun) > tooShort {
+						return false
+					}
+					if err == nil || (b.State() == breaker.Open) != c.failed {
+						t.Errorf("%s, %s, under a retry %v: got %v and %v, want open: %v", c.name, k.name, repeated, err, b.State(), c.failed)
+					}
+					return true
+				})
 			}
 		}
 	}
@@ -323,22 +350,36 @@ func TestAloneChain(t *testing.T) {
 
 // The deadline of a chain is that of the call, all attempts together.
 func TestAloneChainDeadline(t *testing.T) {
-	addr, asked := scripted(t, func(n int64, stream grpc.ServerStream) error {
-		if n < 3 {
-			return ends(codes.Unavailable)(n, stream)
+	withTime(t, 300*time.Millisecond, func(timeout time.Duration) bool {
+		addr, asked := scripted(t, func(n int64, stream grpc.ServerStream) error {
+			if n < 3 {
+				return ends(codes.Unavailable)(n, stream)
+			}
+			return silent(n, stream)
+		})
+		var begun time.Time
+		var third atomic.Int64 // how long after that the third attempt began
+		note := func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+			third.Store(int64(time.Since(begun)))
+			return invoke(ctx, method, req, reply, cc, opts...)
 		}
-		return silent(n, stream)
+		d := must(deadline.New(deadline.Config{Timeout: timeout}))
+		l, b := must(limit.New(limit.Config{})), must(breaker.New(breaker.Config{}))
+		r := soon(func(c *retry.Config) { c.Attempts = 10 })
+		cc := standalone(t, addr, append(chain(d, l, r, b), grpc.WithChainUnaryInterceptor(note))...)
+		begun = time.Now()
+		err := kinds[0].rpc(within(t), cc, tullegrpc.Idempotent())
+		if asked.Load() < 3 || time.Duration(third.Load()) > timeout/2 {
+			return false
+		}
+		if !errors.Is(err, deadline.ErrCall) || status.Code(err) != codes.DeadlineExceeded || asked.Load() != 3 {
+			t.Errorf("got %v after %d attempts, want ErrCall in the third", err, asked.Load())
+		}
+		if s := b.Stats(); s.Requests != 3 || s.Failures != 3 {
+			t.Errorf("got %+v, want three failures, the last by its time", s)
+		}
+		return true
 	})
-	d := must(deadline.New(deadline.Config{Timeout: 300 * time.Millisecond}))
-	l, b := must(limit.New(limit.Config{})), must(breaker.New(breaker.Config{}))
-	r := soon(func(c *retry.Config) { c.Attempts = 10 })
-	err := kinds[0].rpc(within(t), standalone(t, addr, chain(d, l, r, b)...), tullegrpc.Idempotent())
-	if !errors.Is(err, deadline.ErrCall) || status.Code(err) != codes.DeadlineExceeded || asked.Load() != 3 {
-		t.Errorf("got %v after %d attempts, want ErrCall in the third", err, asked.Load())
-	}
-	if s := b.Stats(); s.Requests != 3 || s.Failures != 3 {
-		t.Errorf("got %+v, want three failures, the last by its time", s)
-	}
 }
 
 // Many goroutines with all kinds of RPC, which end in all ways: each attempt is
@@ -361,7 +402,7 @@ func TestAloneRace(t *testing.T) {
 	d := must(deadline.New(deadline.Config{Timeout: patience}))
 	l := must(limit.New(limit.Config{Rate: 1e6, MaxWait: time.Second, MaxWaiters: 1000}))
 	r := soon(func(*retry.Config) {})
-	b := must(breaker.New(breaker.Config{Requests: 1e6}))
+	b := must(breaker.New(breaker.Config{Requests: 1e6, Window: time.Hour}))
 	cc := standalone(t, addr, chain(d, l, r, b)...)
 	var wg sync.WaitGroup
 	for range 32 {

@@ -15,38 +15,55 @@ import (
 	"github.com/tullemesh/tulle/transport"
 )
 
+// tooShort is less than an attempt must have waited for its deadline to be held
+// against the endpoint, by some time for the machine.
+const tooShort = 90 * time.Millisecond
+
 // A caller may end a stream that works by its deadline. What counts is how long the
 // first message took: it came at once, so that nobody is to blame.
 func TestBlameStreamDeadline(t *testing.T) {
 	for _, message := range []bool{true, false} {
-		s := serve(t)
-		f := func(stream testpb.TestService_FullDuplexCallServer) error {
-			if message {
-				stream.Send(&testpb.StreamingOutputCallResponse{})
-			}
-			<-stream.Context().Done()
-			return stream.Context().Err()
-		}
-		s.duplex.Store(&f)
-		m := mesh(t, transport.Service{Resolver: static(s)})
-		users := connect(t, m, "tulle:///users")
-		ctx, cancel := context.WithTimeout(within(t), 400*time.Millisecond)
-		defer cancel()
-		stream, err := users.FullDuplexCall(ctx)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for err = nil; err == nil; {
-			_, err = stream.Recv()
-		}
-		if status.Code(err) != codes.DeadlineExceeded {
-			t.Fatalf("got %v, want DeadlineExceeded", err)
-		}
-		e := m.Snapshot().Services[0].Endpoints[0]
-		if want := map[bool]float64{true: 1, false: 0}[message]; e.Success != want {
-			t.Errorf("message %v: got a success share of %v, want %v", message, e.Success, want)
-		}
+		withTime(t, 400*time.Millisecond, func(d time.Duration) bool { return blameStreamDeadline(t, message, d) })
 	}
+}
+
+// blameStreamDeadline has a stream end by a deadline after d. It says whether that
+// was opened, and had its message if there is one, early enough.
+func blameStreamDeadline(t *testing.T, message bool, d time.Duration) bool {
+	t.Helper()
+	s := serve(t)
+	f := func(stream testpb.TestService_FullDuplexCallServer) error {
+		if message {
+			stream.Send(&testpb.StreamingOutputCallResponse{})
+		}
+		<-stream.Context().Done()
+		return stream.Context().Err()
+	}
+	s.duplex.Store(&f)
+	m := mesh(t, transport.Service{Resolver: static(s)})
+	users := connect(t, m, "tulle:///users")
+	begun := time.Now()
+	ctx, cancel := context.WithTimeout(within(t), d)
+	defer cancel()
+	stream, err := users.FullDuplexCall(ctx)
+	opened := time.Since(begun)
+	if err != nil || opened > d/2 {
+		return false
+	}
+	if _, err = stream.Recv(); message && (err != nil || time.Since(begun) > tooShort) {
+		return false
+	}
+	for err == nil {
+		_, err = stream.Recv()
+	}
+	if status.Code(err) != codes.DeadlineExceeded {
+		t.Fatalf("got %v, want DeadlineExceeded", err)
+	}
+	e := m.Snapshot().Services[0].Endpoints[0]
+	if want := map[bool]float64{true: 1, false: 0}[message]; e.Success != want {
+		t.Errorf("message %v: got a success share of %v, want %v", message, e.Success, want)
+	}
+	return true
 }
 
 // A request that cannot be encoded is its maker's fault; a server that resets the

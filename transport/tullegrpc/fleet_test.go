@@ -167,6 +167,19 @@ func dial(tb testing.TB, target string, options ...grpc.DialOption) testpb.TestS
 // patience bounds what a test waits for.
 const patience = 20 * time.Second
 
+// withTime runs what a machine that is too slow can spoil: try has a time of d, says
+// whether that was enough to tell anything, and gets twice as much if it was not.
+func withTime(tb testing.TB, d time.Duration, try func(d time.Duration) bool) {
+	tb.Helper()
+	for range 7 {
+		if try(d) {
+			return
+		}
+		d *= 2
+	}
+	tb.Errorf("not in time, even with %v", d/2)
+}
+
 // within is a context for one step of a test.
 func within(tb testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
