@@ -9,6 +9,7 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/tullemesh/tulle/transport"
@@ -119,30 +120,27 @@ func TestDialContextUnknown(t *testing.T) {
 // A connect that hangs is given up within the attempt timeout, and another
 // endpoint is tried.
 func TestDialContextMovesOn(t *testing.T) {
-	addr := echo(t)
-	var mu sync.Mutex
-	hung := 0
-	base := tunedWith(func(ctx context.Context, network, a string) (net.Conn, error) {
-		if a == "10.255.255.1:9" {
-			mu.Lock()
-			hung++
-			mu.Unlock()
-			<-ctx.Done()
-			return nil, ctx.Err()
+	synctest.Test(t, func(t *testing.T) {
+		hung := 0
+		base := tunedWith(func(ctx context.Context, _, a string) (net.Conn, error) {
+			if a == "a:9" {
+				hung++
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			c, far := net.Pipe()
+			return c, far.Close()
+		})
+		rt := newTransport(t, service(base, transport.Policy{AttemptTimeout: 20 * time.Millisecond}, "a:9", "b:9"))
+		for range 20 {
+			c, err := rt.DialContext(t.Context(), "tcp", "svc:9")
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = c.Close()
 		}
-		return new(net.Dialer).DialContext(ctx, network, a)
+		if hung == 0 || hung > 3 {
+			t.Errorf("the endpoint that hangs was dialled %d times, want it found out and left out", hung)
+		}
 	})
-	rt := newTransport(t, service(base, transport.Policy{AttemptTimeout: 20 * time.Millisecond}, "10.255.255.1:9", addr))
-	for range 20 {
-		c, err := rt.DialContext(t.Context(), "tcp", "svc:9")
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = c.Close()
-	}
-	mu.Lock()
-	defer mu.Unlock()
-	if hung > 3 {
-		t.Errorf("the endpoint that hangs was dialled %d times, want it left out", hung)
-	}
 }
