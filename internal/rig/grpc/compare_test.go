@@ -79,9 +79,8 @@ func (s *sightings) against(other *sightings) []string {
 	return keys
 }
 
-// reruns is how often a call with a difference is done again: a difference counts
-// only if it shows each time, as some outcomes are a matter of timing with any
-// channel.
+// reruns is how often a call is done that does not come out as the list says: some
+// outcomes are a matter of timing with any channel.
 const reruns = 3
 
 // callTime is the longest that a call may take.
@@ -116,31 +115,60 @@ func TestCompare(t *testing.T) {
 }
 
 // compare does a call over a plain channel and over another, and again while it
-// differs. The list is what may.
+// differs where it may not, or does not where it should. The list is what may.
 func compare(t *testing.T, c *call, dial channel, list []*difference) {
-	var steady map[string]string
+	var o outcome
 	for range reruns {
 		plain, tulle := c.over(t, plainChannel), c.over(t, dial)
-		found := make(map[string]string)
-		for _, key := range plain.against(tulle) {
-			if _, again := steady[key]; again || steady == nil {
-				found[key] = fmt.Sprintf("plain: %s\ntulle: %s", plain.values[key], tulle.values[key])
-			}
-		}
-		if steady = found; len(steady) == 0 {
-			break
+		o.add(plain, tulle)
+		if fresh, gone := o.against(list); len(fresh)+len(gone) == 0 {
+			return
 		}
 	}
-	for _, key := range slices.Sorted(maps.Keys(steady)) {
+	fresh, gone := o.against(list)
+	for _, key := range fresh {
+		t.Errorf("%s differs:\n%s", key, o.steady[key])
+	}
+	for _, d := range gone {
+		t.Errorf("differences.txt:%d: %s does not differ any more: remove the line", d.line, d.key)
+	}
+}
+
+// An outcome is what some runs of a call had in common.
+type outcome struct {
+	steady map[string]string // what differed each time, and how it did the last time
+	ever   map[string]bool   // what differed once
+}
+
+// add adds a run.
+func (o *outcome) add(plain, tulle *sightings) {
+	found := make(map[string]string)
+	for _, key := range plain.against(tulle) {
+		if _, again := o.steady[key]; again || o.steady == nil {
+			found[key] = fmt.Sprintf("plain: %s\ntulle: %s", plain.values[key], tulle.values[key])
+		}
+		if o.ever == nil {
+			o.ever = make(map[string]bool)
+		}
+		o.ever[key] = true
+	}
+	o.steady = found
+}
+
+// against compares with the list. What differs each time must be there, and what is
+// there must differ at least once.
+func (o *outcome) against(list []*difference) (fresh []string, gone []*difference) {
+	for _, key := range slices.Sorted(maps.Keys(o.steady)) {
 		if !slices.ContainsFunc(list, func(d *difference) bool { return d.about(key) }) {
-			t.Errorf("%s differs:\n%s", key, steady[key])
+			fresh = append(fresh, key)
 		}
 	}
 	for _, d := range list {
-		if !d.flaky && !slices.ContainsFunc(slices.Collect(maps.Keys(steady)), d.about) {
-			t.Errorf("differences.txt:%d: %s does not differ any more: remove the line", d.line, d.key)
+		if !d.flaky && !slices.ContainsFunc(slices.Collect(maps.Keys(o.ever)), d.about) {
+			gone = append(gone, d)
 		}
 	}
+	return fresh, gone
 }
 
 // A difference is a line of the list: what may differ, and why.
@@ -208,6 +236,26 @@ func TestParseDifferences(t *testing.T) {
 		if list, err := parseDifferences(bad); err == nil {
 			t.Errorf("%q: got %+v, want an error", bad, list)
 		}
+	}
+}
+
+// What differs each time and is not listed is new; what is listed and never differs is
+// gone; what differs at times is neither.
+func TestOutcome(t *testing.T) {
+	run := func(values ...string) *sightings {
+		s := new(sightings)
+		for i, v := range values {
+			s.see(string(rune('a'+i)), "%s", v)
+		}
+		return s
+	}
+	list := []*difference{{key: "a"}, {key: "b"}, {key: "c", flaky: true}, {key: "e"}}
+	var o outcome
+	o.add(run("1", "1", "1", "1", "1", "1"), run("1", "1", "1", "2", "2", "2"))
+	o.add(run("1", "1", "1", "1", "1", "1"), run("1", "2", "1", "3", "1", "1"))
+	fresh, gone := o.against(list)
+	if !slices.Equal(fresh, []string{"d"}) || len(gone) != 1 || gone[0].key != "a" {
+		t.Errorf("got %q new and %d gone, want d and a", fresh, len(gone))
 	}
 }
 

@@ -22,9 +22,10 @@ const (
 
 	// slow is what no call may take: all servers are near, and at least one
 	// of them works. It leaves room for a machine that is busy with other
-	// things. A call that hangs is ended a little later.
-	slow      = 4 * time.Second
-	callLimit = 5 * time.Second
+	// things, and none for the 15 s until a ping. A call that hangs is ended a
+	// little later.
+	slow      = 10 * time.Second
+	callLimit = 12 * time.Second
 )
 
 // A kind is a way to send a request.

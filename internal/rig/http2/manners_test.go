@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"net/textproto"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -78,10 +80,13 @@ func plainTransport(p protocol) *http.Transport {
 	return tr
 }
 
+// requestLimit is when a request of these tests hangs. Some carry much.
+const requestLimit = time.Minute
+
 // newRequest makes a request that ends with the test.
 func newRequest(t *testing.T, method, url string, body io.Reader) *http.Request {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), callLimit)
+	ctx, cancel := context.WithTimeout(t.Context(), requestLimit)
 	t.Cleanup(cancel)
 	req, err := http.NewRequestWithContext(ctx, method, url, body)
 	if err != nil {
@@ -102,6 +107,29 @@ func wait(ctx context.Context, d time.Duration) {
 
 // shortTimeout is a limit of calls that the long-lived exchanges outlive.
 const shortTimeout = 200 * time.Millisecond
+
+// doInTime makes a GET, each try with a query of its own, until its headers come within
+// the shortTimeout that the policy has: a machine may stand still for longer.
+func doInTime(t *testing.T, w way, change func(*http.Request)) (resp *http.Response, query string) {
+	t.Helper()
+	for try := range 10 {
+		query = fmt.Sprintf("%s-%d", t.Name(), try)
+		req := newRequest(t, http.MethodGet, w.url, nil)
+		req.URL.RawQuery = url.QueryEscape(query)
+		change(req)
+		resp, err := w.client.Do(req)
+		switch {
+		case err == nil && !(w.proxy && resp.StatusCode == http.StatusBadGateway):
+			return resp, req.URL.RawQuery
+		case err == nil: // what the proxy makes of an error of its transport
+			_ = resp.Body.Close()
+		case !errors.Is(err, context.DeadlineExceeded):
+			t.Fatal(err)
+		}
+	}
+	t.Fatalf("got no headers within %v in 10 tries", shortTimeout)
+	return nil, ""
+}
 
 // upgrade answers 101 and then echoes lines until the client closes. Its error is
 // that of the protocol; an end is none.
@@ -130,17 +158,15 @@ func upgrade(w http.ResponseWriter, r *http.Request) error {
 // a call. It is one of HTTP/1.1 also where both sides could speak HTTP/2, as
 // net/http sees to it for the upgrade that browsers use.
 func TestUpgrade(t *testing.T) {
-	ended := make(chan error, 1)
+	var ends sync.Map // by query, of error
 	viaBoth(t, []protocol{http1, https1, h2}, transport.Policy{Timeout: shortTimeout}, func(w http.ResponseWriter, r *http.Request) {
-		ended <- upgrade(w, r)
+		end, _ := ends.LoadOrStore(r.URL.RawQuery, make(chan error, 10))
+		end.(chan error) <- upgrade(w, r)
 	}, func(t *testing.T, w way) {
-		req := newRequest(t, http.MethodGet, w.url, nil)
-		req.Header.Set("Connection", "Upgrade")
-		req.Header.Set("Upgrade", "websocket")
-		resp, err := w.client.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
+		resp, query := doInTime(t, w, func(req *http.Request) {
+			req.Header.Set("Connection", "Upgrade")
+			req.Header.Set("Upgrade", "websocket")
+		})
 		body, ok := resp.Body.(io.ReadWriteCloser)
 		if !ok || resp.StatusCode != http.StatusSwitchingProtocols {
 			t.Fatalf("got %s with a body of type %T, want 101 with an io.ReadWriteCloser", resp.Status, resp.Body)
@@ -159,7 +185,8 @@ func TestUpgrade(t *testing.T) {
 		if err := body.Close(); err != nil {
 			t.Errorf("Close: %v", err)
 		}
-		if err := <-ended; err != nil {
+		end, _ := ends.Load(query)
+		if err := <-end.(chan error); err != nil {
 			t.Errorf("server: %v", err)
 		}
 	})
@@ -167,8 +194,9 @@ func TestUpgrade(t *testing.T) {
 
 // Events arrive one by one, for longer than the timeout of a call.
 func TestEventStream(t *testing.T) {
-	next := make(chan struct{})
+	var nexts sync.Map // by query, of chan struct{}
 	viaBoth(t, allProtocols, transport.Policy{Timeout: shortTimeout}, func(w http.ResponseWriter, r *http.Request) {
+		next, _ := nexts.LoadOrStore(r.URL.RawQuery, make(chan struct{}))
 		w.Header().Set("Content-Type", "text/event-stream")
 		for i := range 5 {
 			fmt.Fprintf(w, "data: %d\n\n", i)
@@ -176,17 +204,15 @@ func TestEventStream(t *testing.T) {
 				return
 			}
 			select { // the next event comes only when this one was seen
-			case <-next:
+			case <-next.(chan struct{}):
 			case <-r.Context().Done():
 				return
 			}
 		}
 	}, func(t *testing.T, w way) {
-		resp, err := w.client.Do(newRequest(t, http.MethodGet, w.url, nil))
-		if err != nil {
-			t.Fatal(err)
-		}
+		resp, query := doInTime(t, w, func(*http.Request) {})
 		defer resp.Body.Close()
+		next, _ := nexts.Load(query)
 		events := bufio.NewScanner(resp.Body)
 		n := 0
 		for events.Scan() {
@@ -198,7 +224,7 @@ func TestEventStream(t *testing.T) {
 			}
 			n++
 			wait(t.Context(), shortTimeout/4)
-			next <- struct{}{}
+			next.(chan struct{}) <- struct{}{}
 		}
 		if err := events.Err(); err != nil || n != 5 {
 			t.Errorf("got %d events and error %v, want 5 and none", n, err)
