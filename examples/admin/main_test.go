@@ -19,7 +19,15 @@ func TestMain(m *testing.M) { leak.Main(m) }
 // Once, the program makes its calls and prints what the page's JSON says.
 func TestOnce(t *testing.T) {
 	var out strings.Builder
-	if err := run(t.Context(), []string{"-once"}, &out); err != nil {
+	err := run(t.Context(), []string{"-once"}, &out)
+	for range 5 { // a machine may stand still for longer than the timeouts of the example
+		if !errors.Is(err, context.DeadlineExceeded) {
+			break
+		}
+		out.Reset()
+		err = run(t.Context(), []string{"-once"}, &out)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{

@@ -49,13 +49,16 @@ func TestRun(t *testing.T) {
 		}
 	}
 	text := stderr.String()
-	for _, want := range []string{"one is NOT_SERVING s2  ", "| s10 ", "what happened", "writes executed twice"} {
+	for _, want := range []string{"one is NOT_SERVING s2  ", "what happened", "writes executed twice"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("got standard error without %q:\n%s", want, text)
 		}
 	}
 	if strings.Contains(text, "This machine was busy") {
 		t.Skip("calls began too late to judge the rest")
+	}
+	if want := "| s10 "; !strings.Contains(text, want) {
+		t.Errorf("got standard error without %q of a view in between:\n%s", want, text)
 	}
 	// In two seconds the newcomer takes no share yet, so that those which are well
 	// are too few for the share that one endpoint may take: some calls are lost.
@@ -162,7 +165,8 @@ func TestConnectPlain(t *testing.T) {
 		for range 30 {
 			out, err := rpc.CacheableUnaryCall(t.Context(), &testpb.SimpleRequest{})
 			if err != nil {
-				t.Fatal(err)
+				names[err.Error()]++ // its deadline is short for a machine that stands still
+				continue
 			}
 			names[out.Hostname]++
 		}
@@ -171,7 +175,7 @@ func TestConnectPlain(t *testing.T) {
 	until := func(want map[string]int) {
 		t.Helper()
 		var names map[string]int
-		for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
+		for end := time.Now().Add(30 * time.Second); time.Now().Before(end); {
 			if names = got(); maps.Equal(names, want) {
 				return
 			}
