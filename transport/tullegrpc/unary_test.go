@@ -214,40 +214,36 @@ func TestErrors(t *testing.T) {
 
 // An endpoint that HTTP calls found to be down gets no RPCs, and the reverse.
 func TestSharedEjection(t *testing.T) {
-	all := fleet(t, 3)
-	m := mesh(t, transport.Service{Resolver: static(all...), Policy: transport.Policy{
-		Retry: &retry.Config{Attempts: 1}, Balancer: balancer.RoundRobin{},
-	}})
-	client := &http.Client{Transport: m}
-	users := connect(t, m, "tulle:///users")
-	get := func() {
-		resp, err := client.Get("http://users/")
-		if err != nil {
-			t.Fatal(err)
+	for _, by := range []string{"HTTP", "gRPC"} {
+		all := fleet(t, 3)
+		m := mesh(t, transport.Service{Resolver: static(all...), Policy: transport.Policy{
+			Retry: &retry.Config{Attempts: 1}, Balancer: balancer.RoundRobin{},
+			Ejection: &breaker.OutlierConfig{Base: time.Hour, Max: time.Hour}, // no probe comes while the test runs
+		}})
+		client := &http.Client{Transport: m}
+		users := connect(t, m, "tulle:///users")
+		get := func() {
+			resp, err := client.Get("http://users/")
+			if err != nil {
+				t.Fatal(err)
+			}
+			io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
 		}
-		io.Copy(io.Discard, resp.Body)
-		resp.Body.Close()
-	}
-	rpc := func() { users.UnaryCall(within(t), &testpb.SimpleRequest{}) }
-
-	all[0].status.Store(http.StatusInternalServerError)
-	until(t, m, all[0].addr, "ejected", get)
-	before := all[0].calls.Load()
-	for range 200 {
-		rpc()
-	}
-	if got := all[0].calls.Load() - before; got > 2 { // a probe may be among them
-		t.Errorf("ejected by HTTP: got %d of 200 RPCs, want none but a probe", got)
-	}
-
-	all[1].fails(codes.Internal)
-	until(t, m, all[1].addr, "ejected", rpc)
-	before = all[1].gets.Load()
-	for range 200 {
-		get()
-	}
-	if got := all[1].gets.Load() - before; got > 2 {
-		t.Errorf("ejected by gRPC: got %d of 200 requests, want none but a probe", got)
+		rpc := func() { users.UnaryCall(within(t), &testpb.SimpleRequest{}) }
+		all[0].status.Store(http.StatusInternalServerError)
+		all[0].fails(codes.Internal)
+		finds, asks, asked := get, rpc, &all[0].calls
+		if by == "gRPC" {
+			finds, asks, asked = rpc, get, &all[0].gets
+		}
+		until(t, m, all[0].addr, "ejected", finds)
+		for range 200 {
+			asks()
+		}
+		if got := asked.Load(); got > 0 {
+			t.Errorf("ejected by %s: got %d of 200 calls of the other kind, want none", by, got)
+		}
 	}
 }
 
