@@ -84,7 +84,7 @@ func call(tb testing.TB, rt http.RoundTripper, req *http.Request, buf []byte) {
 }
 
 func TestAllocations(t *testing.T) {
-	limits := transport.Policy{Timeout: time.Minute, AttemptTimeout: time.Second}
+	limits := transport.Policy{Timeout: time.Minute, AttemptTimeout: 30 * time.Second}
 	for _, n := range []int{10, 1000, 10000} {
 		for _, size := range []int{0, 1 << 10, 1 << 20} {
 			for _, test := range []struct {
@@ -170,5 +170,5 @@ func BenchmarkStub(b *testing.B) {
 	for _, n := range []int{10, 1000, 10000} {
 		run(fmt.Sprintf("endpoints=%d", n), overStub(b, n, transport.Policy{}))
 	}
-	run("timeouts", overStub(b, 10, transport.Policy{Timeout: time.Minute, AttemptTimeout: time.Second}))
+	run("timeouts", overStub(b, 10, transport.Policy{Timeout: time.Minute, AttemptTimeout: 30 * time.Second}))
 }

@@ -24,8 +24,8 @@ const (
 	// of them works. It leaves room for a machine that is busy with other
 	// things, and none for the 15 s until a ping. A call that hangs is ended a
 	// little later.
-	slow      = 10 * time.Second
-	callLimit = 12 * time.Second
+	slow      = 14 * time.Second
+	callLimit = 15 * time.Second
 )
 
 // A kind is a way to send a request.
