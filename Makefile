@@ -6,6 +6,10 @@ GO          ?= go
 STATICCHECK ?= $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 10s
 
+# How long the tests of one package may take. Those of most take seconds; a slow
+# machine is no reason to end them.
+TESTTIME    ?= 20m
+
 # The modules of the repository. What is not the library is a module of its own,
 # so that users inherit none of its requirements.
 MODULES := $(patsubst %/go.mod,%,$(wildcard ./go.mod internal/*/go.mod))
@@ -32,9 +36,9 @@ ci: tidy-check lint race bench-compile examples nethttp rig otel grpc-versions b
 # is a copy of Go that compiles.
 .PHONY: race
 race: ## all tests with the race detector, those of the simulator in part
-	$(GO) test -race $$($(GO) list ./... | grep -v /transport/sim)
-	$(GO) test -race -short ./transport/sim/...
-	$(GO) test ./transport/sim/...
+	$(GO) test -timeout=$(TESTTIME) -race $$($(GO) list ./... | grep -v /transport/sim)
+	$(GO) test -timeout=$(TESTTIME) -race -short ./transport/sim/...
+	$(GO) test -timeout=$(TESTTIME) ./transport/sim/...
 
 .PHONY: lint
 lint: ## formatting, vet and staticcheck, in all modules
@@ -79,12 +83,13 @@ nethttp: ## run net/http's own tests against tulle
 # without the race detector, under which transport/admin has its own tests.
 .PHONY: rig
 rig: ## run the rigs: tulle against real peers
-	cd internal/rig && $(GO) test -race $$($(GO) list ./... | grep -v /browser)
+	cd internal/rig && $(GO) test -timeout=$(TESTTIME) -race $$($(GO) list ./... | grep -v /browser)
 	cd internal/rig && ($(GO) test ./browser || $(GO) test -count=1 ./browser)
 
 .PHONY: otel
 otel: ## telemetry against a collector and Prometheus
-	cd internal/otelrig && $(GO) test ./...
+	cd internal/otelcol && $(GO) build -o /dev/null . # the tests build it again, from the cache
+	cd internal/otelrig && $(GO) test -timeout=$(TESTTIME) ./...
 
 .PHONY: grpc-versions
 grpc-versions: ## tullegrpc's tests with the oldest and the newest gRPC
@@ -92,7 +97,7 @@ grpc-versions: ## tullegrpc's tests with the oldest and the newest gRPC
 
 .PHONY: bench-quick
 bench-quick: ## each contender of the bench once, with its allocations
-	cd internal/bench && $(GO) test ./...
+	cd internal/bench && $(GO) test -timeout=$(TESTTIME) ./...
 
 .PHONY: compare
 compare: ## the bench against peers and proxies; writes docs/benchmarks.md and the README's table

@@ -20,8 +20,9 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 # A package's service must not start: the bench starts its own, on the loopback
 # interface.
-$sudo apt-get update -q
-$sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -q -y --no-install-recommends $missing
+patient="-o Acquire::Retries=5 -o DPkg::Lock::Timeout=600"
+$sudo apt-get $patient update -q
+$sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get $patient install -q -y --no-install-recommends $missing
 
 for p in $programs; do
 	PATH="$PATH:/usr/sbin" command -v "$p" >/dev/null || {

@@ -38,7 +38,10 @@ fi
 # A package's service must not start: the tests start their own, on the
 # loopback interface.
 export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
-$sudo apt-get update -q
+# A mirror may fail once, and a machine that has just started may be installing
+# its own updates.
+patient="-o Acquire::Retries=5 -o DPkg::Lock::Timeout=600"
+$sudo apt-get $patient update -q
 if [ -z "$browser" ]; then
 	if apt-cache show chromium >/dev/null 2>&1; then
 		packages="$packages chromium fonts-dejavu-core"
@@ -46,7 +49,7 @@ if [ -z "$browser" ]; then
 		echo "tools.sh: there is no package chromium here, browser/ will be skipped" >&2
 	fi
 fi
-$sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -q -y --no-install-recommends $packages
+$sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get $patient install -q -y --no-install-recommends $packages
 
 for b in $binaries; do
 	PATH="$PATH:/usr/sbin" command -v "$b" >/dev/null || {
