@@ -4,11 +4,23 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/tullemesh/tulle/transport/config"
 )
+
+// processorTime is what the process has used of it. Unlike the time of the clock it
+// does not depend on what else the machine does.
+func processorTime(t *testing.T) time.Duration {
+	t.Helper()
+	var use syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &use); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(use.Utime.Nano() + use.Stime.Nano())
+}
 
 // What would make a parser run out of memory, time or stack is an error.
 func TestHazards(t *testing.T) {
@@ -40,7 +52,7 @@ func TestHazards(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			began := time.Now()
+			began := processorTime(t)
 			_, err := parse(tt.text)
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %.300v, want %q", err, tt.want)
@@ -48,8 +60,8 @@ func TestHazards(t *testing.T) {
 			if err != nil && len(err.Error()) > 100_000 {
 				t.Errorf("got an error of %d bytes", len(err.Error()))
 			}
-			if took := time.Since(began); took > 20*time.Second {
-				t.Errorf("took %v", took)
+			if took := processorTime(t) - began; took > 20*time.Second {
+				t.Errorf("took %v of the processor's time", took)
 			}
 		})
 	}

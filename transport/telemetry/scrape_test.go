@@ -3,6 +3,7 @@ package telemetry_test
 import (
 	"context"
 	"fmt"
+	"syscall"
 	"testing"
 	"time"
 
@@ -48,10 +49,11 @@ func big(t testing.TB, services, each int, perEndpoint bool) func() metricdata.R
 	}
 }
 
-// 1,000 services of 100 endpoints are collected within a second. The best of some
-// counts, as other tests run beside this one. With series for each endpoint it is
-// the SDK that takes the time, so there the limit leaves room for slow machines;
-// the benchmark has the figures.
+// 1,000 services of 100 endpoints are collected within a second of the processor's
+// time: that of the clock depends on what else the machine does. The best of some
+// counts, as garbage of earlier tests is collected beside it. With series for each
+// endpoint it is the SDK that takes the time, so there the limit leaves room for slow
+// machines; the benchmark has the figures.
 func TestScrape(t *testing.T) {
 	if testing.Short() || forgetful() {
 		t.Skip("it measures, and not the race detector")
@@ -70,15 +72,25 @@ func TestScrape(t *testing.T) {
 			limit = 6 * time.Second
 		}
 		for i := 0; i < 5 && best > limit; i++ {
-			begin := time.Now()
+			begin := processorTime(t)
 			collect()
-			best = min(best, time.Since(begin))
+			best = min(best, processorTime(t)-begin)
 		}
 		t.Logf("per endpoint %v: %v", perEndpoint, best)
 		if best > limit {
 			t.Errorf("per endpoint %v: got %v, want at most %v", perEndpoint, best, limit)
 		}
 	}
+}
+
+// processorTime is what the process has used of it.
+func processorTime(t *testing.T) time.Duration {
+	t.Helper()
+	var use syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &use); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(use.Utime.Nano() + use.Stime.Nano())
 }
 
 func BenchmarkScrape(b *testing.B) {
