@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/tullemesh/tulle/internal/rig/http2/badserver"
+	"github.com/tullemesh/tulle/transport"
 )
 
 // A goServer is an http.Server that can be stopped and started again at its
@@ -131,35 +132,52 @@ func startGoAll(t *testing.T, p protocol, delay time.Duration, cfg *http.HTTP2Co
 
 // A rolling restart of well-behaved servers costs no safe call, and no POST is
 // executed twice. A POST can meet the end of its connection, and is not sent
-// again unless GOAWAY says that it was not processed.
+// again unless GOAWAY says that it was not processed. As deployments do, each restart
+// waits until the one before is over: the client knows that the server is back, and
+// no call has met both.
 func TestRollingRestarts(t *testing.T) {
 	protocols(t, allProtocols, func(t *testing.T, p protocol) {
 		addrs, servers, ledger, roots := startGoAll(t, p, 20*time.Millisecond, nil)
 		client, url := newClient(t, options{protocol: p, endpoints: addrs, roots: roots})
-		list := calls(get, post, stream)
-		restarts, latest := 0, time.Now()
-		runWhile(t, client, url, list, func(ticks <-chan struct{}) {
-			for range ticks {
-				if time.Since(latest) < restartPause {
-					continue
-				}
-				if err := servers[restarts%len(servers)].restart(t.Context()); err != nil {
-					t.Errorf("restart: %v", err)
-				}
-				restarts, latest = restarts+1, time.Now()
+		var all []*call
+		restarts := 0
+		for load := 0; restarts < 3 && load < 20; load++ {
+			list := calls(get, post, stream)
+			for _, c := range list {
+				c.id = fmt.Sprint(load, "-", c.id)
 			}
-		})
+			runWhile(t, client, url, list, func(ticks <-chan struct{}) {
+				for range ticks {
+					if !well(client) {
+						continue
+					}
+					if err := servers[restarts%len(servers)].restart(t.Context()); err != nil {
+						t.Errorf("restart: %v", err)
+					}
+					restarts++
+					settle(list)
+				}
+			})
+			all = append(all, list...)
+		}
 		if restarts < 3 {
 			t.Errorf("got %d restarts during the load, want 3 or more", restarts)
 		}
 		t.Logf("%d restarts", restarts)
 		v := verdict{ledger: ledger, postMayFail: true, streamMayFail: true, slowest: slow}
-		v.judge(t, list)
+		v.judge(t, all)
 	})
 }
 
-// restartPause is the time between two restarts.
-const restartPause = 100 * time.Millisecond
+// well says that the client leaves no endpoint out.
+func well(client *http.Client) bool {
+	for _, e := range client.Transport.(*transport.Transport).Snapshot().Services[0].Endpoints {
+		if e.State != "healthy" && e.State != "returning" {
+			return false
+		}
+	}
+	return true
+}
 
 // A server that allows few streams gets more connections, or its share goes
 // elsewhere; no call fails.

@@ -43,6 +43,8 @@ type call struct {
 	kind kind
 	body string
 
+	begun, ended chan struct{} // closed when the load comes to the call, and at its end
+
 	err    error
 	inBody bool // the error came after the response's headers
 	took   time.Duration
@@ -90,10 +92,15 @@ func runWhile(t testing.TB, client *http.Client, url string, list []*call, meanw
 		wg.Go(func() {
 			for c := range work {
 				c.send(t, client, url)
+				close(c.ended)
 			}
 		})
 	}
+	for _, c := range list {
+		c.begun, c.ended = make(chan struct{}), make(chan struct{})
+	}
 	for i, c := range list {
+		close(c.begun)
 		work <- c
 		if i%pace == pace-1 {
 			select {
@@ -106,6 +113,27 @@ func runWhile(t testing.TB, client *http.Client, url string, list []*call, meanw
 	wg.Wait()
 	close(ticks)
 	other.Wait()
+}
+
+// settle waits for the calls that have begun by now.
+func settle(list []*call) {
+	n := 0
+	for n < len(list) && list[n].hasBegun() {
+		n++
+	}
+	for _, c := range list[:n] {
+		<-c.ended
+	}
+}
+
+// hasBegun says whether the load has come to the call.
+func (c *call) hasBegun() bool {
+	select {
+	case <-c.begun:
+		return true
+	default:
+		return false
+	}
 }
 
 // send sends one call.
