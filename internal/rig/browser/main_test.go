@@ -45,7 +45,7 @@ func start(t *testing.T) *browser.Browser {
 // limit is a context that ends before the test's patience does.
 func limit(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
