@@ -189,25 +189,43 @@ func (p *Proxy) PIDs() []int {
 }
 
 // patience is how long a proxy may take to begin.
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
-// await waits until the proxy listens.
+// await waits until the proxy answers. That it listens does not say that the
+// processes are there that do the work.
 func (p *Proxy) await(ctx context.Context) error {
 	ctx, stop := context.WithTimeout(ctx, patience)
 	defer stop()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		conn, err := new(net.Dialer).DialContext(ctx, "tcp", p.Addr)
+		err := p.ask(ctx)
 		if err == nil {
-			return conn.Close()
+			return nil
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("it does not listen: %w", err)
+			return fmt.Errorf("it does not answer: %w", err)
 		}
 	}
+}
+
+// ask has the proxy answer what is no request, so that no server gets it.
+func (p *Proxy) ask(ctx context.Context) error {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", p.Addr)
+	if err != nil {
+		return err
+	}
+	end, _ := ctx.Deadline() // await has set one
+	err = conn.SetDeadline(end)
+	if err == nil {
+		_, err = conn.Write([]byte("nonsense\r\n\r\n"))
+	}
+	if err == nil {
+		_, err = conn.Read(make([]byte, 1))
+	}
+	return errors.Join(err, conn.Close())
 }
 
 // Close ends the proxy and waits for it.
