@@ -31,18 +31,21 @@ func start(tb testing.TB, h http.HandlerFunc) string {
 	return s.Listener.Addr().String()
 }
 
-// refusing is an address where nobody listens.
+// refusing is an address where nobody listens, nor comes to: its port is in use
+// until the test ends, as the near end of a connection.
 func refusing(tb testing.TB) string {
 	tb.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		tb.Fatal(err)
 	}
-	addr := l.Addr().String()
-	if err := l.Close(); err != nil {
+	tb.Cleanup(func() { _ = l.Close() })
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
 		tb.Fatal(err)
 	}
-	return addr
+	tb.Cleanup(func() { _ = c.Close() })
+	return c.LocalAddr().String()
 }
 
 func ok(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") }
