@@ -121,7 +121,7 @@ func (a *looped) again(err error, trailer metadata.MD) bool {
 func (a *looped) fail(err error) error { return err }
 
 // leave implements rounds.
-func (a *looped) leave() {}
+func (a *looped) leave(error) {}
 
 // UnaryBreaker asks b before each unary RPC, and tells it after. A refused one ends
 // with codes.Unavailable, which errors.Is knows as breaker.ErrOpen.

@@ -43,7 +43,6 @@ type call struct {
 
 	followed *telemetry.Call // nil unless somebody follows the call
 	begun    time.Duration   // when it came; negative: nobody measures
-	failure  error           // guarded by mu: what the caller got, nil if it went well
 
 	// The picker, the end of an attempt and the interceptor follow one another
 	// in a unary call. In a stream an attempt ends on whatever goroutine sees
@@ -253,6 +252,7 @@ func (c *call) settleLocked(how settlement) {
 	now := c.to.Engine.Now()
 	u.attempt.lease.Answer(&c.rpc, u.outcome, now)
 	u.attempt.lease.End(u.outcome, now)
+	u.attempt.measureLocked(&u.outcome)
 }
 
 // answered implements rounds.

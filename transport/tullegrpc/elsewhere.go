@@ -3,6 +3,7 @@ package tullegrpc
 import (
 	"context"
 	"errors"
+	"io"
 	"strings"
 	"sync"
 	"time"
@@ -98,12 +99,12 @@ func (c *channel) other(target string) (*other, error) {
 
 // unaryElsewhere is the interceptor for targets that are not tulle's.
 func (c *channel) unaryElsewhere(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn,
-	invoker grpc.UnaryInvoker, opts []grpc.CallOption) error {
+	invoker grpc.UnaryInvoker, opts []grpc.CallOption) (err error) {
 	e, err := c.elsewhere(ctx, cc, method, opts, kindUnary)
 	if err != nil {
 		return err
 	}
-	defer e.leave()
+	defer func() { e.leave(err) }()
 	var trailer metadata.MD
 	opts = append([]grpc.CallOption{grpc.Trailer(&trailer)}, opts...)
 	for {
@@ -170,13 +171,16 @@ func (e *elsewhere) fail(err error) error {
 }
 
 // leave implements rounds.
-func (e *elsewhere) leave() {
+func (e *elsewhere) leave(err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.left {
 		return
 	}
-	e.left = true
+	e.left, e.failure = true, err
+	if err == io.EOF {
+		e.failure = nil
+	}
 	e.overLocked()
 	r := e.resultLocked(time.Since(e.begun))
 	e.calls.End(e.ctx, e.followed, &e.facts, &r)

@@ -59,8 +59,7 @@ func unavailable(err error) error { return &callError{err: err, code: codes.Unav
 func (c *call) error(err error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.failure = c.errorLocked(err)
-	return c.failure
+	return c.errorLocked(err)
 }
 
 // errorLocked is the error of a call that came to nothing on this side.

@@ -26,8 +26,9 @@ type rounds interface {
 	// fail is the error for the caller.
 	fail(err error) error
 
-	// leave ends the RPC. It may be called more than once.
-	leave()
+	// leave ends the RPC, err being what the caller got, nil or io.EOF if it went
+	// well. It may be called more than once.
+	leave(err error)
 }
 
 // stream is the interceptor of DialOptions.
@@ -60,8 +61,9 @@ func (c *channel) begin(ctx context.Context, s *clientStream, cc *grpc.ClientCon
 		return err
 	}
 	if err := x.prepare(); err != nil {
-		defer x.leave()
-		return x.error(err)
+		err = x.error(err)
+		x.leave(err)
+		return err
 	}
 	x.release = x.limited()
 	s.rounds = x
@@ -103,15 +105,11 @@ type clientStream struct {
 // start opens the first attempt.
 func (s *clientStream) start(ctx context.Context) error {
 	if err := s.attempt(); err != nil {
-		s.leave()
-		s.finished(err)
+		s.over(err)
 		return err
 	}
 	// A caller may forget a stream whose context has ended.
-	s.stop = context.AfterFunc(ctx, func() {
-		s.leave()
-		s.finished(status.FromContextError(ctx.Err()).Err())
-	})
+	s.stop = context.AfterFunc(ctx, func() { s.over(status.FromContextError(ctx.Err()).Err()) })
 	return nil
 }
 
@@ -295,6 +293,11 @@ func (s *clientStream) Context() context.Context { return s.at().Context() }
 // end says that the stream is over.
 func (s *clientStream) end(err error) {
 	s.stop()
-	s.leave()
+	s.over(err)
+}
+
+// over is end without the watch on the context.
+func (s *clientStream) over(err error) {
+	s.leave(err)
 	s.finished(err)
 }

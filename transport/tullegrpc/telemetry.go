@@ -1,9 +1,11 @@
 package tullegrpc
 
 import (
+	"io"
 	"strings"
 
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"github.com/tullemesh/tulle"
 	"github.com/tullemesh/tulle/transport/telemetry"
@@ -36,19 +38,17 @@ func (c *call) repeats() {
 }
 
 // ended ends what follow began.
-func (c *call) ended() {
+func (c *call) ended(err error) {
 	if c.begun < 0 {
 		return
 	}
 	f := c.facts()
 	c.mu.Lock()
-	r := telemetry.Result{
-		Class: c.rpc.Last.Class, Err: c.failure, Attempts: int(c.rpc.Attempt), Elapsed: c.to.Engine.Now() - c.begun,
-	}
-	if c.failure != nil {
-		r.Status = int(codeOf(c.failure))
-	}
+	r := telemetry.Result{Class: c.rpc.Last.Class, Attempts: int(c.rpc.Attempt), Elapsed: c.to.Engine.Now() - c.begun}
 	c.mu.Unlock()
+	if err != nil && err != io.EOF {
+		r.Err, r.Status = err, int(status.Code(err))
+	}
 	c.to.Calls.End(c.Context, c.followed, &f, &r)
 }
 

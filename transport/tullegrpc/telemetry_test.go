@@ -10,7 +10,9 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	testpb "google.golang.org/grpc/interop/grpc_testing"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -90,3 +92,66 @@ func TestSpans(t *testing.T) {
 		}
 	}
 }
+
+// How an RPC ended is what its caller got, whatever it is and wherever it went.
+func TestSpansOfFailures(t *testing.T) {
+	s := serve(t)
+	s.fails(codes.NotFound)
+	duplex := func(testpb.TestService_FullDuplexCallServer) error { return status.Error(codes.NotFound, "on purpose") }
+	s.duplex.Store(&duplex)
+	spans := tracetest.NewSpanRecorder()
+	m, err := transport.New(transport.Config{
+		Services:  map[string]transport.Service{"users": {Resolver: static(s)}},
+		Telemetry: telemetry.Config{TracerProvider: trace.NewTracerProvider(trace.WithSpanProcessor(spans))},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	for _, target := range []string{"tulle:///users", "passthrough:///" + s.addr} {
+		users := connect(t, m, target)
+		users.UnaryCall(within(t), &testpb.SimpleRequest{})
+		stream, err := users.FullDuplexCall(within(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		stream.Recv()
+	}
+	if got := len(spans.Ended()); got != 8 {
+		t.Fatalf("got %d spans, want a call and an attempt for each of 4 RPCs", got)
+	}
+	for _, span := range spans.Ended() {
+		if got := attr(span, "rpc.response.status_code"); got != "NOT_FOUND" {
+			t.Errorf("%s, %s: got status %q, want NOT_FOUND", span.Name(), span.SpanKind(), got)
+		}
+	}
+}
+
+// An attempt whose credentials give no metadata is sent to nobody, and ends.
+func TestSpanOfUnsent(t *testing.T) {
+	spans := tracetest.NewSpanRecorder()
+	m, err := transport.New(transport.Config{
+		Services:  map[string]transport.Service{"users": {Resolver: static(serve(t))}},
+		Telemetry: telemetry.Config{TracerProvider: trace.NewTracerProvider(trace.WithSpanProcessor(spans))},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	users := connect(t, m, "tulle:///users", grpc.WithPerRPCCredentials(noToken{}))
+	if _, err := users.UnaryCall(within(t), &testpb.SimpleRequest{}); status.Code(err) != codes.Unavailable {
+		t.Errorf("got %v, want Unavailable", err)
+	}
+	if began, ended := len(spans.Started()), len(spans.Ended()); began != 2 || ended != began {
+		t.Errorf("got %d spans that ended of %d, want 2 of 2", ended, began)
+	}
+}
+
+// noToken are credentials that have none to give.
+type noToken struct{ credentials.PerRPCCredentials }
+
+func (noToken) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return nil, status.Error(codes.Unavailable, "no token")
+}
+
+func (noToken) RequireTransportSecurity() bool { return false }

@@ -28,7 +28,7 @@ func (c *channel) unary(ctx context.Context, method string, req, reply any, cc *
 	if err := c.enter(x, name, opts); err != nil {
 		return err
 	}
-	defer x.leave()
+	defer func() { x.leave(err) }()
 	if err := x.prepare(); err != nil {
 		return x.error(err)
 	}
@@ -36,7 +36,7 @@ func (c *channel) unary(ctx context.Context, method string, req, reply any, cc *
 }
 
 // leave ends the call: its time, and its being counted.
-func (c *call) leave() {
+func (c *call) leave(err error) {
 	if c.left.Swap(true) {
 		return
 	}
@@ -48,7 +48,7 @@ func (c *call) leave() {
 	endpoint, attempts := c.endpoint, int(c.rpc.Attempt)
 	c.mu.Unlock()
 	c.options.Tell(c.to.Name, endpoint, attempts)
-	c.ended()
+	c.ended(err)
 	c.to.Gate.Exit()
 }
 
