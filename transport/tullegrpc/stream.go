@@ -54,7 +54,15 @@ func (c *channel) begin(ctx context.Context, s *clientStream, cc *grpc.ClientCon
 			return err
 		}
 		s.rounds = r
-		return s.start(r.ctx)
+		if err := s.start(r.ctx); err != nil {
+			return err
+		}
+		if policyOf(cc, method) == nil { // known now that the target is resolved
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.commitLocked()
+		}
+		return nil
 	}
 	x := &call{Context: ctx, cc: cc, method: method, stream: true, sends: &s.sends}
 	if err := c.enter(x, name, s.opts); err != nil {
@@ -157,7 +165,8 @@ func (s *clientStream) commitLocked() {
 	s.committed, s.sent = true, nil
 }
 
-// keepLocked remembers a message that is sent.
+// keepLocked remembers a message that is sent. It is a copy, as callers fill one
+// buffer again and again, which gRPC's own retries allow them.
 func (s *clientStream) keepLocked(m any) {
 	p, ok := m.(proto.Message)
 	if s.committed || !ok {
@@ -169,7 +178,7 @@ func (s *clientStream) keepLocked(m any) {
 		s.commitLocked()
 		return
 	}
-	s.sent = append(s.sent, m)
+	s.sent = append(s.sent, proto.Clone(p))
 }
 
 // at is the attempt in hand.

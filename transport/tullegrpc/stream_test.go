@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -65,6 +66,54 @@ func TestStreamRetry(t *testing.T) {
 	}
 	if info.Attempts != 3 || hits(all) != 3 {
 		t.Errorf("got %d attempts, %d at the servers, want 3", info.Attempts, hits(all))
+	}
+}
+
+// What is sent again is what was sent, though its caller has filled the same buffer
+// with something else since.
+func TestStreamRetryOfReusedMessage(t *testing.T) {
+	const config = `{"methodConfig":[{"name":[{}],"retryPolicy":{"maxAttempts":3,"initialBackoff":"0.001s","maxBackoff":"0.002s",
+		"backoffMultiplier":1,"retryableStatusCodes":["UNAVAILABLE"]}}]}`
+	s := serve(t)
+	var got []string
+	duplex := func(stream testpb.TestService_FullDuplexCallServer) error {
+		first := s.calls.Load()%2 == 1
+		for range 3 {
+			in, err := stream.Recv()
+			if err != nil {
+				return err
+			}
+			if !first {
+				got = append(got, string(in.Payload.Body))
+			}
+		}
+		if first {
+			return status.Error(codes.Unavailable, "going away")
+		}
+		return stream.Send(&testpb.StreamingOutputCallResponse{})
+	}
+	s.duplex.Store(&duplex)
+	m := mesh(t, transport.Service{Resolver: static(s)})
+	for target, options := range map[string][]grpc.DialOption{
+		"tulle:///users":           tullegrpc.DialOptions(m, tullegrpc.ServiceConfig(config)),
+		"passthrough:///" + s.addr: append(tullegrpc.DialOptions(m), grpc.WithDefaultServiceConfig(config)),
+	} {
+		got = nil
+		stream, err := dial(t, target, options...).FullDuplexCall(within(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		buffer := make([]byte, 1)
+		for _, b := range []byte("abc") {
+			buffer[0] = b
+			stream.Send(&testpb.StreamingOutputCallRequest{Payload: &testpb.Payload{Body: buffer}})
+		}
+		if _, err := stream.Recv(); err != nil {
+			t.Errorf("%s: got %v, want an answer to the second attempt", target, err)
+		}
+		if want := []string{"a", "b", "c"}; !slices.Equal(got, want) {
+			t.Errorf("%s: the second attempt sent %q, want %q", target, got, want)
+		}
 	}
 }
 
