@@ -217,6 +217,9 @@ func (a *attempt) finish(info balancer.DoneInfo) {
 	c := a.call
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if a.lease.Ended() {
+		return // abandoned
+	}
 	now := c.to.Engine.Now()
 	o := a.classifyLocked(&info, now)
 	if o.Class == tulle.Unsent && c.cc != nil && c.bound.ctx.Err() == nil {
@@ -253,6 +256,20 @@ func (c *call) settleLocked(how settlement) {
 	u.attempt.lease.Answer(&c.rpc, u.outcome, now)
 	u.attempt.lease.End(u.outcome, now)
 	u.attempt.measureLocked(&u.outcome)
+}
+
+// abandonLocked ends an attempt that gRPC will not end, as what it called has
+// panicked: an interceptor or a codec.
+func (c *call) abandonLocked(err error) {
+	a := c.current
+	if !errors.Is(err, errPanicked) || a == nil || a.lease.Ended() {
+		return
+	}
+	o, now := tulle.Outcome{Class: tulle.Ignored, Err: err}, c.to.Engine.Now()
+	a.lease.Answer(&c.rpc, o, now)
+	a.lease.End(o, now)
+	a.measureLocked(&o)
+	c.over()
 }
 
 // answered implements rounds.

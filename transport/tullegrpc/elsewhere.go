@@ -105,6 +105,7 @@ func (c *channel) unaryElsewhere(ctx context.Context, method string, req, reply 
 		return err
 	}
 	defer func() { e.leave(err) }()
+	err = errPanicked // until something is returned
 	var trailer metadata.MD
 	opts = append([]grpc.CallOption{grpc.Trailer(&trailer)}, opts...)
 	for {

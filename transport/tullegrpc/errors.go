@@ -55,6 +55,9 @@ func codeOf(err error) codes.Code {
 // unavailable is err as codes.Unavailable.
 func unavailable(err error) error { return &callError{err: err, code: codes.Unavailable} }
 
+// errPanicked is how a call ended that somebody's panic went through.
+var errPanicked error = &callError{err: errors.New("tullegrpc: the call has panicked"), code: codes.Internal}
+
 // error is the error of a call that was not let through.
 func (c *call) error(err error) error {
 	c.mu.Lock()

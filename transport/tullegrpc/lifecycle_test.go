@@ -147,6 +147,90 @@ func TestIdle(t *testing.T) {
 	}
 }
 
+// A panic that goes through a call leaves nothing behind: no attempt in flight, and
+// nothing that Shutdown waits for.
+func TestPanic(t *testing.T) {
+	unary := func(users testpb.TestServiceClient, options ...grpc.CallOption) {
+		users.UnaryCall(within(t), &testpb.SimpleRequest{}, options...)
+	}
+	stream := func(users testpb.TestServiceClient, options ...grpc.CallOption) {
+		users.FullDuplexCall(context.Background(), options...)
+	}
+	for _, c := range []struct {
+		name string
+		call func(testpb.TestServiceClient, ...grpc.CallOption)
+		opts []grpc.CallOption
+	}{
+		{"encoding", unary, []grpc.CallOption{grpc.ForceCodec(panicking{})}},
+		{"decoding", unary, []grpc.CallOption{grpc.ForceCodec(panicking{decoding: true})}},
+		{"interceptor, before", unary, []grpc.CallOption{panicking{before: true}}},
+		{"interceptor, after", unary, []grpc.CallOption{panicking{after: true}}},
+		{"stream interceptor, before", stream, []grpc.CallOption{panicking{before: true}}},
+		{"stream interceptor, after", stream, []grpc.CallOption{panicking{after: true}}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := mesh(t, transport.Service{Resolver: static(serve(t)), Policy: transport.Policy{AttemptTimeout: time.Minute}})
+			users := connect(t, m, "tulle:///users", grpc.WithChainUnaryInterceptor(panicUnary), grpc.WithChainStreamInterceptor(panicStream))
+			ended := make(chan error, 1)
+			func() {
+				defer func() {
+					if recover() == nil {
+						t.Error("got no panic")
+					}
+				}()
+				c.call(users, append(c.opts, grpc.OnFinish(func(err error) { ended <- err }))...)
+			}()
+			if err := <-ended; status.Code(err) != codes.Internal {
+				t.Errorf("got the end %v, want Internal", err)
+			}
+			see(t, m, "after the panic", 0, 0)
+			if err := m.Shutdown(within(t)); err != nil {
+				t.Errorf("Shutdown: %v", err)
+			}
+		})
+	}
+}
+
+// panicking is a codec that panics, or an option by which interceptors do.
+type panicking struct {
+	grpc.EmptyCallOption
+	decoding, before, after bool
+}
+
+func (p panicking) Marshal(any) ([]byte, error) {
+	if p.decoding {
+		return nil, nil
+	}
+	panic("encoding")
+}
+
+func (panicking) Unmarshal([]byte, any) error { panic("decoding") }
+
+func (panicking) Name() string { return "proto" }
+
+// panicAt panics if an option says so.
+func panicAt(opts []grpc.CallOption, at func(panicking) bool) {
+	for _, o := range opts {
+		if p, ok := o.(panicking); ok && at(p) {
+			panic("interceptor")
+		}
+	}
+}
+
+func panicUnary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoker grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	panicAt(opts, func(p panicking) bool { return p.before })
+	err := invoker(ctx, method, req, reply, cc, opts...)
+	panicAt(opts, func(p panicking) bool { return p.after })
+	return err
+}
+
+func panicStream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, streamer grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	panicAt(opts, func(p panicking) bool { return p.before })
+	stream, err := streamer(ctx, desc, cc, method, opts...)
+	panicAt(opts, func(p panicking) bool { return p.after })
+	return stream, err
+}
+
 // A call that waits for the connection gets through when there is one.
 func TestWaitForReady(t *testing.T) {
 	s := serve(t)

@@ -111,9 +111,14 @@ type clientStream struct {
 }
 
 // start opens the first attempt.
-func (s *clientStream) start(ctx context.Context) error {
-	if err := s.attempt(); err != nil {
-		s.over(err)
+func (s *clientStream) start(ctx context.Context) (err error) {
+	err = errPanicked // until attempt returns
+	defer func() {
+		if err != nil {
+			s.over(err)
+		}
+	}()
+	if err = s.attempt(); err != nil {
 		return err
 	}
 	// A caller may forget a stream whose context has ended.

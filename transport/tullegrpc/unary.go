@@ -29,6 +29,7 @@ func (c *channel) unary(ctx context.Context, method string, req, reply any, cc *
 		return err
 	}
 	defer func() { x.leave(err) }()
+	err = errPanicked // until something is returned
 	if err := x.prepare(); err != nil {
 		return x.error(err)
 	}
@@ -45,6 +46,7 @@ func (c *call) leave(err error) {
 	}
 	c.mu.Lock()
 	c.settleLocked(returned)
+	c.abandonLocked(err)
 	endpoint, attempts := c.endpoint, int(c.rpc.Attempt)
 	c.mu.Unlock()
 	c.options.Tell(c.to.Name, endpoint, attempts)
