@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
 	testpb "google.golang.org/grpc/interop/grpc_testing"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -142,6 +143,31 @@ func TestOnFinishOfForgottenStream(t *testing.T) {
 	cancel()
 	if err := <-ended; status.Code(err) != codes.Canceled {
 		t.Errorf("got %v, want Canceled", err)
+	}
+}
+
+// A stream that its caller forgets ends with its channel, for Shutdown too.
+func TestStreamOfClosedChannel(t *testing.T) {
+	s := serve(t)
+	m := mesh(t, transport.Service{Resolver: static(s)})
+	for _, target := range []string{"tulle:///users", "passthrough:///" + s.addr} {
+		cc, err := grpc.NewClient(target, append(tullegrpc.DialOptions(m), grpc.WithTransportCredentials(insecure.NewCredentials()))...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 2)
+		if _, err := testpb.NewTestServiceClient(cc).FullDuplexCall(context.Background(), grpc.OnFinish(func(err error) { ended <- err })); err != nil {
+			t.Fatal(err)
+		}
+		if err := cc.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := <-ended; status.Code(err) != codes.Canceled {
+			t.Errorf("%s: got the end %v, want Canceled", target, err)
+		}
+	}
+	if err := m.Shutdown(within(t)); err != nil {
+		t.Errorf("Shutdown: %v", err)
 	}
 }
 

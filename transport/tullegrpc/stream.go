@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -38,6 +39,12 @@ func (c *channel) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.Cl
 		return streamer(ctx, desc, cc, method, opts...)
 	}}
 	s.opts, s.finish = takeOnFinish(opts)
+	s.opts = append(s.opts[:len(s.opts):len(s.opts)], grpc.OnFinish(func(err error) {
+		// Nobody needs to receive from a stream whose channel was closed.
+		if cc.GetState() == connectivity.Shutdown {
+			s.over(err)
+		}
+	}))
 	if err := c.begin(ctx, s, cc, method); err != nil {
 		s.finished(err)
 		return nil, err
