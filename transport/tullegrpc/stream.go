@@ -106,6 +106,10 @@ type clientStream struct {
 	finish func(error) // what the caller wants to have called at the end, or nil
 	once   sync.Once   // of finish
 
+	// receiving is held in RecvMsg, and by Header where it needs that. It is
+	// taken before mu.
+	receiving sync.Mutex
+
 	// mu is held while an attempt is replaced, so that nothing is sent
 	// meanwhile.
 	mu        sync.Mutex
@@ -236,6 +240,8 @@ func (s *clientStream) CloseSend() error {
 
 // RecvMsg implements grpc.ClientStream.
 func (s *clientStream) RecvMsg(m any) error {
+	s.receiving.Lock()
+	defer s.receiving.Unlock()
 	for {
 		inner := s.at()
 		err := inner.RecvMsg(m)
@@ -284,25 +290,43 @@ func (s *clientStream) replace(failed grpc.ClientStream, err error) error {
 	return s.attempt()
 }
 
-// Header implements grpc.ClientStream. Who has seen headers has seen an answer.
+// Header implements grpc.ClientStream. Who has seen headers has seen an answer. An
+// attempt without any has failed, and is repeated as one that fails in RecvMsg.
 func (s *clientStream) Header() (metadata.MD, error) {
 	for {
 		inner := s.at()
 		md, err := inner.Header()
 		s.mu.Lock()
 		same := s.current == inner
-		if same && err == nil && md != nil {
+		if same && md != nil {
 			s.commitLocked()
 		}
 		s.mu.Unlock()
-		if !same {
-			continue
+		if same && (md != nil || !s.repeated(inner)) {
+			return md, err
 		}
-		if err != nil {
-			return md, s.fail(err)
-		}
-		return md, nil
 	}
+}
+
+// repeated says whether an attempt that has ended without headers is repeated. GRPC
+// keeps its error for RecvMsg, and there is no message that could be received.
+func (s *clientStream) repeated(ended grpc.ClientStream) bool {
+	s.receiving.Lock()
+	defer s.receiving.Unlock()
+	s.mu.Lock()
+	same, committed := s.current == ended, s.committed
+	s.mu.Unlock()
+	if !same || committed {
+		return !same
+	}
+	err := ended.RecvMsg(nil)
+	if err != nil && err != io.EOF {
+		err = s.replace(ended, err)
+	}
+	if err != nil {
+		s.end(err)
+	}
+	return err == nil
 }
 
 // Trailer implements grpc.ClientStream.

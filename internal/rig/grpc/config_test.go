@@ -109,7 +109,7 @@ func configCalls() []call {
 			p.unary(ctx, ok, p.onFinish())
 		}}, call{name: "retry-stream/" + r.name, config: retryPolicy(), server: r.server, do: func(ctx context.Context, p *probe) {
 			p.duplex(ctx, 3, p.onFinish())
-		}})
+		}}, call{name: "retry-header/" + r.name, config: retryPolicy(), server: r.server, do: headerFirst})
 	}
 	return all
 }
