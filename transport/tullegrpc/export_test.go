@@ -1,10 +1,17 @@
 package tullegrpc
 
+import "time"
+
 // What tests in package tullegrpc_test look at.
 var (
 	Pushback  = pushback
 	ServiceOf = serviceOf
 )
+
+// Pause is the longest pause before the nth repeat under a retryPolicy.
+func Pause(first, most time.Duration, growth float64, n int32) time.Duration {
+	return (&policy{min: first, max: most, growth: growth}).pause(n)
+}
 
 // MaxMethods is how many methods are remembered.
 const MaxMethods = maxMethods

@@ -64,6 +64,7 @@ func methodWaits(cc *grpc.ClientConn, method string) bool {
 type policy struct {
 	attempts int
 	min, max time.Duration
+	growth   float64 // of the pause, from one repeat to the next
 	codes    map[codes.Code]bool
 }
 
@@ -74,15 +75,22 @@ func policyOf(cc *grpc.ClientConn, method string) *policy {
 		return nil
 	}
 	return &policy{
-		attempts: min(p.MaxAttempts, maxAttempts),
-		min:      min(p.InitialBackoff, p.MaxBackoff),
+		attempts: p.MaxAttempts, // gRPC has bounded them: WithMaxCallAttempts
+		min:      p.InitialBackoff,
 		max:      p.MaxBackoff,
+		growth:   p.BackoffMultiplier,
 		codes:    p.RetryableStatusCodes,
 	}
 }
 
-// maxAttempts is the most attempts that gRPC itself makes by default.
-const maxAttempts = 5
+// pause is the longest pause before the nth repeat.
+func (p *policy) pause(n int32) time.Duration {
+	d := float64(p.min) * math.Pow(p.growth, float64(n-1))
+	if d < float64(p.max) {
+		return max(time.Duration(d), 1)
+	}
+	return p.max
+}
 
 // over is r under the policy, which may be nil: it repeats for the policy's codes
 // also calls that are not idempotent, as the policy says that they can be.
@@ -94,8 +102,9 @@ func (p *policy) over(r *retry.Retrier, rpc *tulle.Call) *retry.Retrier {
 	if listed {
 		rpc.Safe = true
 	}
+	pause := p.pause(rpc.Attempt - rpc.Moves)
 	return r.With(retry.Override{
-		Attempts: p.attempts, MinBackoff: p.min, MaxBackoff: p.max,
+		Attempts: p.attempts, MinBackoff: pause, MaxBackoff: pause,
 		Condition: func(rpc *tulle.Call) tulle.Repetition {
 			switch own := rpc.Last.Class.Repetition(); {
 			case !listed, own == tulle.RepeatMoved, own == tulle.RepeatHealthy, own == tulle.RepeatHinted && rpc.Last.Hinted:

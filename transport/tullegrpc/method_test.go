@@ -200,6 +200,49 @@ func FuzzTarget(f *testing.F) {
 	})
 }
 
+// The attempts of a retryPolicy are bounded as the user bounds them, with every target.
+func TestServiceConfigAttempts(t *testing.T) {
+	const config = `{"methodConfig":[{"name":[{}],"retryPolicy":{"maxAttempts":8,"initialBackoff":"0.001s","maxBackoff":"0.001s",
+		"backoffMultiplier":1,"retryableStatusCodes":["UNAVAILABLE"]}}]}`
+	s := serve(t)
+	s.fails(codes.Unavailable)
+	for most, want := range map[int]int64{0: 5, 3: 3, 7: 7} {
+		m := mesh(t, transport.Service{Resolver: static(s)}) // each with a budget of its own
+		for target, options := range map[string][]grpc.DialOption{
+			"tulle:///users":           tullegrpc.DialOptions(m, tullegrpc.ServiceConfig(config)),
+			"passthrough:///" + s.addr: append(tullegrpc.DialOptions(m), grpc.WithDefaultServiceConfig(config)),
+		} {
+			before := s.calls.Load()
+			dial(t, target, append(options, grpc.WithMaxCallAttempts(most))...).UnaryCall(within(t), &testpb.SimpleRequest{})
+			if got := s.calls.Load() - before; got != want {
+				t.Errorf("%s, at most %d: got %d attempts, want %d", target, most, got, want)
+			}
+		}
+	}
+}
+
+// The pause of a retryPolicy grows by its own factor, up to its own bound.
+func TestPause(t *testing.T) {
+	const ms = time.Millisecond
+	for _, c := range []struct {
+		growth float64
+		want   []time.Duration
+	}{
+		{1, []time.Duration{10 * ms, 10 * ms, 10 * ms, 10 * ms}},
+		{3, []time.Duration{10 * ms, 30 * ms, 90 * ms, 100 * ms}},
+		{0.5, []time.Duration{10 * ms, 5 * ms, 2500 * time.Microsecond, 1250 * time.Microsecond}},
+	} {
+		for i, want := range c.want {
+			if got := tullegrpc.Pause(10*ms, 100*ms, c.growth, int32(i+1)); got != want {
+				t.Errorf("growth %v, repeat %d: got %v, want %v", c.growth, i+1, got, want)
+			}
+		}
+	}
+	if got := tullegrpc.Pause(10*ms, 100*ms, 1e9, 1000); got != 100*ms {
+		t.Errorf("got %v, want the bound", got)
+	}
+}
+
 func FuzzPushback(f *testing.F) {
 	for _, s := range []string{"0", "1", "-1", "+5", "20", "soon", "", " 1", "1.5", "1e3", "0x10", "1_000", "9223372036854", "9223372036855", "-0", "99999999999999999999", "١"} {
 		f.Add(s, false)
