@@ -371,6 +371,7 @@ func (c *call) fail(err error) error {
 	if cause := c.causeLocked(err); cause != nil {
 		return c.errorLocked(c.gaveUp(cause))
 	}
+	err = inContext(c.Context, err)
 	if last := &c.rpc.Last; c.rpc.Attempt > 1 && (last.Class == tulle.Unsent || last.Class == tulle.Lost) {
 		return c.errorLocked(c.gaveUp(err))
 	}

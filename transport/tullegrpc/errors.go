@@ -55,6 +55,36 @@ func codeOf(err error) codes.Code {
 // unavailable is err as codes.Unavailable.
 func unavailable(err error) error { return &callError{err: err, code: codes.Unavailable} }
 
+// contextError is gRPC's error of a call whose context has ended. To errors.Is it is
+// that of the context as well, as it is over HTTP.
+type contextError struct {
+	error
+	is []error
+}
+
+// Unwrap leads to all that it is.
+func (e *contextError) Unwrap() []error { return e.is }
+
+// GRPCStatus is what status.FromError looks for.
+func (e *contextError) GRPCStatus() *status.Status { return status.Convert(e.error) }
+
+// inContext is err as a contextError if it says that ctx has ended. GRPC's timer may
+// be a little ahead.
+func inContext(ctx context.Context, err error) error {
+	end := ctx.Err()
+	if due, ok := ctx.Deadline(); ok && end == nil && near(due) {
+		end = context.DeadlineExceeded
+	}
+	if end == nil || status.FromContextError(end).Code() != status.Code(err) {
+		return err
+	}
+	e := &contextError{err, []error{err, end}}
+	if cause := context.Cause(ctx); cause != nil {
+		e.is = append(e.is, cause)
+	}
+	return e
+}
+
 // errPanicked is how a call ended that somebody's panic went through.
 var errPanicked error = &callError{err: errors.New("tullegrpc: the call has panicked"), code: codes.Internal}
 

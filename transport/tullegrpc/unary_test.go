@@ -212,6 +212,61 @@ func TestErrors(t *testing.T) {
 	}
 }
 
+// What ends with the caller's context is that to errors.Is, and its cause, and gRPC's
+// status as it is without tulle.
+func TestErrorsOfContext(t *testing.T) {
+	s := serve(t)
+	s.onUnary(func(ctx context.Context, _ *testpb.SimpleRequest) (*testpb.SimpleResponse, error) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	})
+	duplex := func(stream testpb.TestService_FullDuplexCallServer) error {
+		<-stream.Context().Done()
+		return stream.Context().Err()
+	}
+	s.duplex.Store(&duplex)
+	users := connect(t, mesh(t, transport.Service{Resolver: static(s)}), "tulle:///users")
+	reason := errors.New("the reason")
+	const wait = 50 * time.Millisecond
+	for _, end := range []struct {
+		context func() (context.Context, func())
+		want    error
+		code    codes.Code
+		text    string
+	}{
+		{func() (context.Context, func()) {
+			ctx, cancel := context.WithTimeoutCause(within(t), wait, reason)
+			return ctx, cancel
+		}, context.DeadlineExceeded, codes.DeadlineExceeded, "context deadline exceeded"},
+		{func() (context.Context, func()) {
+			ctx, cancel := context.WithCancelCause(within(t))
+			timer := time.AfterFunc(wait, func() { cancel(reason) })
+			return ctx, func() { timer.Stop() }
+		}, context.Canceled, codes.Canceled, "context canceled"},
+	} {
+		check := func(err error) {
+			t.Helper()
+			if !errors.Is(err, end.want) || status.Code(err) != end.code || status.Convert(err).Message() != end.text {
+				t.Errorf("got %v, want %v with code %v and %q", err, end.want, end.code, end.text)
+			}
+			if end.code == codes.Canceled && !errors.Is(err, reason) {
+				t.Errorf("got %v, want it to be %v too", err, reason)
+			}
+		}
+		ctx, release := end.context()
+		_, err := users.UnaryCall(ctx, &testpb.SimpleRequest{})
+		check(err)
+		release()
+		ctx, release = end.context()
+		stream, err := users.FullDuplexCall(ctx)
+		if err == nil {
+			_, err = stream.Recv()
+		}
+		check(err)
+		release()
+	}
+}
+
 // An endpoint that HTTP calls found to be down gets no RPCs, and the reverse.
 func TestSharedEjection(t *testing.T) {
 	for _, by := range []string{"HTTP", "gRPC"} {
