@@ -11,6 +11,7 @@ import (
 	_ "google.golang.org/grpc/health"
 
 	"github.com/tullemesh/tulle/internal/cluster"
+	"github.com/tullemesh/tulle/internal/destination"
 )
 
 // balancerName is the name under which gRPC knows the balancer.
@@ -44,7 +45,7 @@ type engineBalancer struct {
 	known  *places                     // guarded by mu: of the latest state, nil before
 	closed bool                        // guarded by mu
 
-	wants sync.WaitGroup // of the goroutines of want; none begins after closed
+	running sync.WaitGroup // of the goroutines of want and of groups; none begins after closed
 
 	// publishing is held while gRPC gets a picker, so that the last one that
 	// it gets is the latest.
@@ -64,7 +65,6 @@ func (b *engineBalancer) UpdateClientConnState(s balancer.ClientConnState) error
 		gone[engine] = g
 	}
 	var current []*group
-	var now []*place
 	for i, p := range known.all {
 		g := b.groups[p.to.Engine]
 		if g == nil && i == 0 {
@@ -72,7 +72,7 @@ func (b *engineBalancer) UpdateClientConnState(s balancer.ClientConnState) error
 		}
 		if g != nil {
 			delete(gone, p.to.Engine)
-			current, now = append(current, g), append(now, p)
+			current = append(current, g)
 		}
 	}
 	for engine := range gone {
@@ -84,8 +84,8 @@ func (b *engineBalancer) UpdateClientConnState(s balancer.ClientConnState) error
 		g.close()
 	}
 	var errs []error
-	for i, g := range current {
-		errs = append(errs, g.update(now[i]))
+	for _, g := range current {
+		errs = append(errs, g.update())
 	}
 	b.publish()
 	return errors.Join(errs...)
@@ -99,23 +99,30 @@ func (b *engineBalancer) addLocked(p *place) *group {
 }
 
 // want makes the connections of a destination that a call goes to, on a goroutine,
-// as a pick must not wait.
-func (b *engineBalancer) want(engine *cluster.Cluster) {
+// as a pick must not wait. It returns an error if there are none to wait for.
+func (b *engineBalancer) want(to *destination.Destination) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.groups[engine] != nil || b.known == nil || b.closed {
-		return
+	if b.groups[to.Engine] != nil || b.known == nil || b.closed {
+		return nil
 	}
-	for _, p := range b.known.all {
-		if p.to.Engine == engine {
-			g := b.addLocked(p)
-			b.wants.Go(func() {
-				_ = g.update(p) // what is wrong with an endpoint, its state tells
-				b.publish()
-			})
-			return
-		}
+	p := b.known.of(to.Engine)
+	if p == nil {
+		return b.known.missing(to)
 	}
+	g := b.addLocked(p)
+	b.running.Go(func() {
+		_ = g.update() // what is wrong with an endpoint, its state tells
+		b.publish()
+	})
+	return nil
+}
+
+// place is what the resolver told last of a destination, nil if it told nothing.
+func (b *engineBalancer) place(engine *cluster.Cluster) *place {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.known.of(engine)
 }
 
 // ResolverError implements balancer.Balancer. The last good set stays.
@@ -146,11 +153,10 @@ func (b *engineBalancer) Close() {
 	b.mu.Lock()
 	b.closed = true
 	b.mu.Unlock()
-	all := b.all()
-	b.wants.Wait()
-	for _, g := range all {
+	for _, g := range b.all() {
 		g.close()
 	}
+	b.running.Wait()
 }
 
 // all are the groups.

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/resolver"
 
+	"github.com/tullemesh/tulle/internal/cluster"
 	"github.com/tullemesh/tulle/internal/destination"
 )
 
@@ -19,9 +20,17 @@ import (
 type group struct {
 	balancer.ClientConn
 	owner  *engineBalancer
+	engine *cluster.Cluster
 	shards balancer.Balancer
 	picker atomic.Pointer[groupPicker] // for the latest state
-	since  time.Time
+
+	since   time.Time
+	settled *time.Timer // has gRPC ask again the calls that wait for settling
+
+	// updating is held while shards are updated or closed, so that the last
+	// update that they get is the latest. It is taken before all others.
+	updating sync.Mutex
+	closed   bool // guarded by updating
 
 	mu       sync.Mutex
 	to       *destination.Destination // guarded by mu: its settings may change, its engine does not
@@ -30,14 +39,27 @@ type group struct {
 
 // newGroup makes a group without connections.
 func newGroup(b *engineBalancer, to *destination.Destination) *group {
-	g := &group{ClientConn: b.cc, owner: b, to: to, children: make(map[string]*child), since: time.Now()}
+	g := &group{
+		ClientConn: b.cc, owner: b, engine: to.Engine, to: to, children: make(map[string]*child), since: time.Now(),
+	}
 	g.picker.Store(&groupPicker{group: g, to: to, state: connectivity.Connecting})
 	g.shards = endpointsharding.NewBalancer(g, b.opts, g.child, endpointsharding.Options{})
+	b.running.Add(1)
+	g.settled = time.AfterFunc(settling, func() {
+		defer b.running.Done()
+		b.publish()
+	})
 	return g
 }
 
-// update sets the endpoints.
-func (g *group) update(p *place) error {
+// update sets the endpoints to those that the resolver told last.
+func (g *group) update() error {
+	g.updating.Lock()
+	defer g.updating.Unlock()
+	p := g.owner.place(g.engine)
+	if p == nil || g.closed {
+		return nil
+	}
 	g.mu.Lock()
 	g.to = p.to
 	g.mu.Unlock()
@@ -46,8 +68,16 @@ func (g *group) update(p *place) error {
 	})
 }
 
-// close closes the connections.
-func (g *group) close() { g.shards.Close() }
+// close closes the connections. It is called once.
+func (g *group) close() {
+	if g.settled.Stop() {
+		g.owner.running.Done()
+	}
+	g.updating.Lock()
+	defer g.updating.Unlock()
+	g.closed = true
+	g.shards.Close()
+}
 
 // UpdateState implements balancer.ClientConn for the shards, whose picker gives way
 // to ours.

@@ -40,7 +40,10 @@ func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 	if g := p.groups[c.to.Engine]; g != nil {
 		return g.pick(c, info)
 	}
-	p.balancer.want(c.to.Engine)
+	if err := p.balancer.want(c.to); err != nil {
+		c.refuse(err)
+		return balancer.PickResult{}, plain{err}
+	}
 	return balancer.PickResult{}, balancer.ErrNoSubConnAvailable
 }
 

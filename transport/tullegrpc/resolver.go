@@ -3,6 +3,7 @@ package tullegrpc
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"net"
 	"strconv"
 	"strings"
@@ -11,7 +12,9 @@ import (
 	"google.golang.org/grpc/resolver"
 
 	"github.com/tullemesh/tulle"
+	"github.com/tullemesh/tulle/internal/cluster"
 	"github.com/tullemesh/tulle/internal/destination"
+	"github.com/tullemesh/tulle/transport"
 )
 
 // defaultPort is the port of endpoints that name none, as in gRPC's own resolvers.
@@ -79,7 +82,7 @@ func (r *serviceResolver) tell() {
 		return
 	}
 	state := resolver.State{ServiceConfig: r.cc.ParseServiceConfig(r.channel.serviceConfig)}
-	known := &places{}
+	known := &places{channel: r.channel, name: r.name}
 	for _, to := range all {
 		p, failed := placeOf(to)
 		if p == nil {
@@ -111,7 +114,36 @@ type (
 
 // places are the destinations of a service that have endpoints, the one for calls
 // of which nobody says otherwise first.
-type places struct{ all []*place }
+type places struct {
+	channel *channel
+	name    string
+	all     []*place
+}
+
+// of is the place of an engine, or nil.
+func (p *places) of(engine *cluster.Cluster) *place {
+	for _, p := range p.all {
+		if p.to.Engine == engine {
+			return p
+		}
+	}
+	return nil
+}
+
+// missing is why a destination that has no place will not have one, nil if the
+// resolver is about to tell it: then a call waits.
+func (p *places) missing(to *destination.Destination) error {
+	if err := to.Engine.Err(); err != nil {
+		return err
+	}
+	all, err := p.channel.destinations(p.name)
+	for _, d := range all {
+		if d.Engine == to.Engine {
+			return nil
+		}
+	}
+	return cmp.Or(err, fmt.Errorf("%w: %s has no such destination any more", transport.ErrUnknownService, p.name))
+}
 
 // place is a destination and its endpoints as gRPC knows them.
 type place struct {
