@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"github.com/tullemesh/tulle/internal/destination"
+	"github.com/tullemesh/tulle/transport/deadline"
 	"github.com/tullemesh/tulle/transport/route"
 )
 
@@ -35,7 +36,7 @@ func (c *channel) route(x *call, name string) error {
 func sent(x *call, d *route.Decision, header map[string][]string) map[string][]string {
 	overrides, edits := route.From(x.Context), d.EditsRequest()
 	if x.to.External {
-		if read, err := route.Read(header); err == nil && read == nil && !edits {
+		if read, err := route.Read(header); err == nil && read == nil && !edits && !hasOurs(header) {
 			return nil
 		}
 	} else if !edits && (len(header[route.Header]) > 0 || overrides.String() == "") {
@@ -48,10 +49,27 @@ func sent(x *call, d *route.Decision, header map[string][]string) map[string][]s
 	switch {
 	case x.to.External:
 		route.Strip(header)
+		for _, name := range ours {
+			delete(header, name)
+		}
 	case overrides != nil && len(header[route.Header]) == 0:
 		overrides.Write(header)
 	}
 	return header
+}
+
+// ours are the headers, besides those of routes, that are for services of ours only.
+// A handler may have copied them from the call that it serves.
+var ours = [...]string{destination.AttemptHeader, deadline.Header, "Tulle-Mirror"}
+
+// hasOurs says that there is one of ours.
+func hasOurs(header map[string][]string) bool {
+	for _, name := range ours {
+		if len(header[name]) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // headerOf is the metadata of a call as HTTP writes it, nil without any.

@@ -69,6 +69,35 @@ func TestCodesOfWhatIsNotSent(t *testing.T) {
 	}
 }
 
+// What a proxy has copied from the call that it serves goes to services of ours only.
+func TestCopiedToOthers(t *testing.T) {
+	s := serve(t)
+	var seen atomic.Pointer[metadata.MD]
+	s.onUnary(func(ctx context.Context, _ *testpb.SimpleRequest) (*testpb.SimpleResponse, error) {
+		md, _ := metadata.FromIncomingContext(ctx)
+		seen.Store(&md)
+		return &testpb.SimpleResponse{}, nil
+	})
+	m, err := transport.New(transport.Config{Services: map[string]transport.Service{
+		"ours": {Resolver: static(s)}, "theirs": {Resolver: static(s), External: true},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	for _, name := range []string{"tulle-attempt", "tulle-timeout", "tulle-mirror"} {
+		for service, want := range map[string]int{"ours": 1, "theirs": 0} {
+			ctx := metadata.AppendToOutgoingContext(within(t), name, "1", "x-bin", "\x00\xff")
+			if _, err := connect(t, m, "tulle:///"+service).UnaryCall(ctx, &testpb.SimpleRequest{}); err != nil {
+				t.Fatal(err)
+			}
+			if md := *seen.Load(); len(md.Get(name)) != want || md.Get("x-bin")[0] != "\x00\xff" {
+				t.Errorf("%s got %v, want %d of %s, and x-bin", service, md, want, name)
+			}
+		}
+	}
+}
+
 // Overrides go to services of ours, wherever the call has them from, and to no
 // others.
 func TestOverridesToOthers(t *testing.T) {
