@@ -29,13 +29,18 @@
 //
 // Targets of the scheme tulle are services of the Transport. Those of other schemes
 // (dns, passthrough, xds and so on) keep their own resolver and balancer; calls get
-// Config.Defaults.Timeout and the repeats of their own retryPolicy, nothing else.
+// Config.Defaults.Timeout and the repeats of the retryPolicy in their service config,
+// nothing else. The repeats are paid from a budget for each target, as those of a
+// service with the defaults, in the place of retryThrottling. A retry policy that
+// comes with a route of xDS is not seen, as gRPC shows it to nobody: calls are not
+// repeated for it.
 //
 // # Service config
 //
 // For tulle targets the service config is that of [ServiceConfig]; one that is
 // given by grpc.WithDefaultServiceConfig has no effect, as gRPC prefers what the
-// resolver says.
+// resolver says. grpc.WithDisableServiceConfig must not be used: gRPC would ignore the
+// balancer too.
 //
 // This package uses parts of gRPC that are marked experimental: balancer, resolver
 // and orca. It is tested with the oldest and the newest release that it allows.
