@@ -77,8 +77,8 @@ type ServiceSnapshot struct {
 	Retry    retry.Stats    `json:"retry"`
 	Deadline deadline.Stats `json:"deadline"`
 
-	// TransparentRetries counts repeats that net/http made by itself, to the same
-	// endpoint, as nothing had been processed.
+	// TransparentRetries counts repeats that net/http (to the same endpoint) and
+	// gRPC (elsewhere) made by themselves, as nothing had been processed.
 	TransparentRetries uint64 `json:"transparent_retries"`
 
 	// Ejections is how often an endpoint was left out of picks since the
