@@ -12,6 +12,7 @@ import (
 	testpb "google.golang.org/grpc/interop/grpc_testing"
 	"google.golang.org/grpc/status"
 
+	"github.com/tullemesh/tulle/balancer"
 	"github.com/tullemesh/tulle/transport"
 )
 
@@ -101,4 +102,29 @@ func TestBlameInternal(t *testing.T) {
 	if e := m.Snapshot().Services[0].Endpoints[0]; e.Success != 0 {
 		t.Errorf("a stream that was reset: got a success share of %v, want 0", e.Success)
 	}
+}
+
+// A stream that the server ends with an error while its caller is sending is a failure:
+// gRPC calls it a good end at first.
+func TestBlameWhileSending(t *testing.T) {
+	bad, good := native(t), native(t)
+	for s, end := range map[*server]error{bad: status.Error(codes.Internal, "on purpose"), good: nil} {
+		duplex := func(testpb.TestService_FullDuplexCallServer) error { return end }
+		s.duplex.Store(&duplex)
+	}
+	m := mesh(t, transport.Service{Resolver: static(bad, good), Policy: transport.Policy{Balancer: balancer.RoundRobin{}}})
+	users := connect(t, m, "tulle:///users")
+	until(t, m, bad.addr, "ejected", func() {
+		stream, err := users.FullDuplexCall(within(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for err == nil {
+			err = stream.Send(&testpb.StreamingOutputCallRequest{})
+		}
+		if err != io.EOF {
+			t.Errorf("got %v, want EOF", err)
+		}
+		stream.Recv()
+	})
 }

@@ -3,6 +3,7 @@ package tullegrpc
 import (
 	"context"
 	"errors"
+	"io"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -53,6 +54,7 @@ type call struct {
 	picked   bool       // guarded by mu: the invocation in hand had a pick
 	current  *attempt   // guarded by mu: the latest
 	unsent   *unsent    // guarded by mu: what came of current, nil if that is settled
+	late     *late      // guarded by mu: an attempt whose true end is not known, or nil
 	bound    bound      // guarded by mu: of the attempt in hand
 	endpoint *tulle.Endpoint
 
@@ -220,8 +222,39 @@ func (a *attempt) finish(info balancer.DoneInfo) {
 	if a.lease.Ended() {
 		return // abandoned
 	}
-	now := c.to.Engine.Now()
-	o := a.classifyLocked(&info, now)
+	if info.Err == nil && c.sends != nil && c.sends.Load() {
+		c.late = &late{a, info}
+		return
+	}
+	a.finishLocked(&info)
+}
+
+// late is an attempt that ended in SendMsg, which gRPC calls a good end whatever the
+// status was. That is known from RecvMsg.
+type late struct {
+	attempt *attempt
+	info    balancer.DoneInfo
+}
+
+// lateLocked ends an attempt that is late, err being its true end.
+func (c *call) lateLocked(err error) {
+	l := c.late
+	if l == nil {
+		return
+	}
+	c.late = nil
+	if err != io.EOF {
+		l.info.Err = err
+	}
+	if !l.attempt.lease.Ended() {
+		l.attempt.finishLocked(&l.info)
+	}
+}
+
+// finishLocked ends an attempt.
+func (a *attempt) finishLocked(info *balancer.DoneInfo) {
+	c, now := a.call, a.call.to.Engine.Now()
+	o := a.classifyLocked(info, now)
 	if o.Class == tulle.Unsent && c.cc != nil && c.bound.ctx.Err() == nil {
 		c.unsent = &unsent{a, o}
 		return
@@ -337,8 +370,9 @@ func (c *call) endedLocked(f *tulle.GRPCFacts) {
 }
 
 // again implements rounds. What the trailer says is known from the attempt's end.
-func (c *call) again(error, metadata.MD) bool {
+func (c *call) again(err error, _ metadata.MD) bool {
 	c.mu.Lock()
+	c.lateLocked(err)
 	c.settleLocked(returned)
 	r := c.options.Retrier(c.to.Engine.Retrier())
 	if !c.picked && c.refusal == nil {
@@ -364,6 +398,7 @@ func (c *call) open() bool { return !c.to.Engine.Refusing() }
 func (c *call) fail(err error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.lateLocked(err)
 	c.settleLocked(returned)
 	if c.refusal != nil && !c.picked && !ended(err) {
 		return c.errorLocked(c.gaveUp(c.refusal))

@@ -106,8 +106,8 @@ type clientStream struct {
 	finish func(error) // what the caller wants to have called at the end, or nil
 	once   sync.Once   // of finish
 
-	// receiving is held in RecvMsg, and by Header where it needs that. It is
-	// taken before mu.
+	// receiving is held in RecvMsg, and by Header and SendMsg where they need
+	// that. Who holds mu only tries to take it.
 	receiving sync.Mutex
 
 	// mu is held while an attempt is replaced, so that nothing is sent
@@ -119,10 +119,12 @@ type clientStream struct {
 	sent      []any             // guarded by mu: messages, while not committed
 	size      int               // guarded by mu: of sent
 	closed    bool              // guarded by mu: the caller will send no more
+	decided   sync.Cond         // of mu: another attempt, or no repeat any more, or nobody is receiving
 }
 
 // start opens the first attempt.
 func (s *clientStream) start(ctx context.Context) (err error) {
+	s.decided.L = &s.mu
 	err = errPanicked // until attempt returns
 	defer func() {
 		if err != nil {
@@ -155,6 +157,7 @@ func (s *clientStream) attempt() error {
 		inner, err := s.open(s.invocation(), s.opts)
 		if err == nil {
 			s.current = inner
+			s.decided.Broadcast()
 			s.resend()
 			return nil
 		}
@@ -179,6 +182,7 @@ func (s *clientStream) resend() {
 // commitLocked ends the time of repeats.
 func (s *clientStream) commitLocked() {
 	s.committed, s.sent = true, nil
+	s.decided.Broadcast()
 }
 
 // keepLocked remembers a message that is sent. It is a copy, as callers fill one
@@ -216,6 +220,9 @@ func (s *clientStream) SendMsg(m any) error {
 	if err == nil {
 		return nil
 	}
+	if s.answerless(inner, err) && s.repeated(inner) {
+		return nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.current != inner {
@@ -230,6 +237,19 @@ func (s *clientStream) SendMsg(m any) error {
 	return err
 }
 
+// answerless says that SendMsg found that the attempt has ended, and that there are
+// no headers, and so no messages that RecvMsg would have to give to the caller.
+func (s *clientStream) answerless(inner grpc.ClientStream, err error) bool {
+	s.mu.Lock()
+	open := s.current == inner && !s.committed
+	s.mu.Unlock()
+	if err != io.EOF || !open {
+		return false
+	}
+	md, _ := inner.Header() // it does not wait, as the attempt has ended
+	return md == nil
+}
+
 // CloseSend implements grpc.ClientStream.
 func (s *clientStream) CloseSend() error {
 	s.mu.Lock()
@@ -241,12 +261,12 @@ func (s *clientStream) CloseSend() error {
 // RecvMsg implements grpc.ClientStream.
 func (s *clientStream) RecvMsg(m any) error {
 	s.receiving.Lock()
-	defer s.receiving.Unlock()
+	defer s.received()
 	for {
 		inner := s.at()
 		err := inner.RecvMsg(m)
 		if err == nil {
-			s.received()
+			s.first()
 			if !s.desc.ServerStreams {
 				s.end(nil)
 			}
@@ -263,8 +283,16 @@ func (s *clientStream) RecvMsg(m any) error {
 	}
 }
 
-// received says that a message has come.
+// received ends a RecvMsg, and has those look that wait for what comes of it.
 func (s *clientStream) received() {
+	s.receiving.Unlock()
+	s.mu.Lock()
+	s.decided.Broadcast()
+	s.mu.Unlock()
+}
+
+// first says that a message has come, which matters once.
+func (s *clientStream) first() {
 	s.mu.Lock()
 	first := !s.begun
 	s.begun = true
@@ -309,16 +337,19 @@ func (s *clientStream) Header() (metadata.MD, error) {
 }
 
 // repeated says whether an attempt that has ended without headers is repeated. GRPC
-// keeps its error for RecvMsg, and there is no message that could be received.
+// keeps its error for RecvMsg, and there is no message that could be received. If the
+// caller is in RecvMsg, that decides, and may go on with the next attempt for long.
 func (s *clientStream) repeated(ended grpc.ClientStream) bool {
-	s.receiving.Lock()
-	defer s.receiving.Unlock()
 	s.mu.Lock()
+	for s.current == ended && !s.committed && !s.receiving.TryLock() {
+		s.decided.Wait()
+	}
 	same, committed := s.current == ended, s.committed
 	s.mu.Unlock()
 	if !same || committed {
 		return !same
 	}
+	defer s.received()
 	err := ended.RecvMsg(nil)
 	if err != nil && err != io.EOF {
 		err = s.replace(ended, err)

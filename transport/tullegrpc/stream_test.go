@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -115,6 +116,82 @@ func TestStreamRetryOfReusedMessage(t *testing.T) {
 			t.Errorf("%s: the second attempt sent %q, want %q", target, got, want)
 		}
 	}
+}
+
+// A caller that only sends does not see that an attempt has failed, whether or not it
+// receives on another goroutine meanwhile.
+func TestStreamRetryWhileSending(t *testing.T) {
+	for _, receiving := range []bool{false, true} {
+		s := native(t)
+		again, count := make(chan struct{}), make(chan int, 1)
+		duplex := func(stream testpb.TestService_FullDuplexCallServer) error {
+			if s.calls.Load() == 1 {
+				return status.Error(codes.Unavailable, "going away")
+			}
+			close(again)
+			n := 0
+			for {
+				if _, err := stream.Recv(); err != nil {
+					count <- n
+					return nil
+				}
+				n++
+			}
+		}
+		s.duplex.Store(&duplex)
+		users := connect(t, mesh(t, transport.Service{Resolver: static(s)}), "tulle:///users")
+		stream, err := users.FullDuplexCall(within(t), tullegrpc.Idempotent())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		receive := func() {
+			_, err := stream.Recv()
+			ended <- err
+		}
+		if receiving {
+			go receive()
+		}
+		sent := 0
+		send := func() {
+			if err := stream.Send(&testpb.StreamingOutputCallRequest{}); err != nil {
+				t.Fatalf("receiving %v: got %v after %d messages, want nothing to show", receiving, err, sent)
+			}
+			sent++
+		}
+		for pending := true; pending; {
+			select {
+			case <-again:
+				pending = false
+			default:
+			}
+			send()
+		}
+		stream.CloseSend()
+		if got := <-count; got != sent {
+			t.Errorf("receiving %v: the second attempt got %d messages, want %d", receiving, got, sent)
+		}
+		if !receiving {
+			receive()
+		}
+		if err := <-ended; err != io.EOF {
+			t.Errorf("receiving %v: got %v, want a good end", receiving, err)
+		}
+	}
+}
+
+// native starts a server that is gRPC's own: one behind net/http always sends headers.
+func native(t *testing.T) *server {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &server{grpc: grpc.NewServer(), addr: l.Addr().String()}
+	testpb.RegisterTestServiceServer(s.grpc, s)
+	go s.grpc.Serve(l)
+	t.Cleanup(s.grpc.Stop)
+	return s
 }
 
 // What is not repeated: a stream that has had a message or a header, one that is not

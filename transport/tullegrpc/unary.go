@@ -45,6 +45,7 @@ func (c *call) leave(err error) {
 		c.release()
 	}
 	c.mu.Lock()
+	c.lateLocked(err)
 	c.settleLocked(returned)
 	c.abandonLocked(err)
 	endpoint, attempts := c.endpoint, int(c.rpc.Attempt)
