@@ -109,7 +109,11 @@ func TestTransparentRetry(t *testing.T) {
 		Policy:   transport.Policy{Balancer: balancer.RoundRobin{}},
 	})
 	users := connect(t, m, "tulle:///users")
-	for end := time.Now().Add(patience); m.Snapshot().Services[0].TransparentRetries == 0; {
+	end := time.Now().Add(patience)
+	for good.calls.Load() == 0 && time.Now().Before(end) {
+		users.UnaryCall(within(t), &testpb.SimpleRequest{}) // it may have no connection yet
+	}
+	for before := m.Snapshot().Services[0].TransparentRetries; m.Snapshot().Services[0].TransparentRetries == before; {
 		if time.Now().After(end) {
 			t.Fatalf("got no repeat of gRPC's: %+v", m.Snapshot().Services[0])
 		}
