@@ -296,6 +296,10 @@ func (b *Breaker) State() State {
 	return s
 }
 
+// Refusing says whether the next caller would be refused, which in the dark nobody
+// is.
+func (b *Breaker) Refusing() bool { return !b.cfg.Dark && b.State() == Open }
+
 // look is the State, and how long callers are refused from now on.
 func (b *Breaker) look() (State, time.Duration) {
 	if b.state() == Closed {

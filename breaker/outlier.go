@@ -31,6 +31,7 @@ type Outlier struct {
 	rule   outlierRule   // guarded by mu: what ReadyToTrip looks at, and what it decided
 	trips  int           // guarded by mu: ejections of late
 	deaths int           // guarded by mu: failed connects in a row
+	reason string        // guarded by mu: why it was last left out
 	failed time.Duration // guarded by mu: when it last failed
 }
 
@@ -91,6 +92,7 @@ type outlierRule struct {
 	cfg     *OutlierConfig
 	witness Witness
 	force   bool // trip at this failure, whatever it is
+	row     bool // so many failures in a row were there
 	tripped bool
 }
 
@@ -158,12 +160,41 @@ func (o *Outlier) failLocked(now time.Duration, cfg *OutlierConfig, witness Witn
 	}
 	o.rule = outlierRule{cfg: cfg, witness: witness}
 	_, _ = o.breaker.Load().Execute(func() (struct{}, error) { return struct{}{}, errOutlier })
-	tripped := o.rule.tripped
+	tripped, row := o.rule.tripped, o.rule.row
 	o.rule = outlierRule{}
 	if tripped {
 		o.ejectLocked(now, length)
+		if o.reason = reasonShare; row {
+			o.reason = reasonConsecutive
+		}
 	}
 	return tripped
+}
+
+// The words of Reason.
+const (
+	reasonConsecutive = "consecutive"
+	reasonShare       = "share"
+	reasonConnect     = "connect"
+)
+
+// Reason says in a word why the endpoint was last left out: consecutive failures, a
+// bad share of successes, or connect, as it could not be connected to. It is empty
+// if it never was.
+func (o *Outlier) Reason() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.reason
+}
+
+// Forget makes the Outlier that of an endpoint of which nothing is known.
+func (o *Outlier) Forget() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.breaker.Store(nil)
+	o.trips, o.deaths, o.failed, o.reason = 0, 0, 0, ""
+	o.revived.Store(0)
+	o.setLocked(OutlierHealthy, 0)
 }
 
 // newBreaker makes the breaker of one trip.
@@ -187,6 +218,7 @@ func (o *Outlier) ready(counts gobreaker.Counts) bool {
 // cases worse than the peers, where there are any to compare with.
 func (r *outlierRule) trips(consecutive int) bool {
 	row := consecutive >= r.cfg.Consecutive
+	r.row = row
 	e := r.witness.Evidence()
 	bad := e.Requests >= float64(r.cfg.Requests) && e.Success < r.cfg.SuccessShare
 	if !e.Spare || !row && !bad {
@@ -241,6 +273,7 @@ func (o *Outlier) dieLocked(now, took time.Duration, cfg *OutlierConfig) {
 		pause = min(pause, firstDeath<<min(o.deaths, 20))
 	}
 	o.deaths++
+	o.reason = reasonConnect
 	o.setLocked(OutlierDead, now+pause)
 }
 

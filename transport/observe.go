@@ -1,11 +1,9 @@
 package transport
 
 import (
-	"time"
-
-	"github.com/tullemesh/tulle"
 	"github.com/tullemesh/tulle/breaker"
 	"github.com/tullemesh/tulle/discovery"
+	"github.com/tullemesh/tulle/internal/cluster"
 	"github.com/tullemesh/tulle/transport/telemetry"
 )
 
@@ -53,43 +51,42 @@ func (s *service) observe(to *telemetry.State) {
 			telemetry.Count{Name: "tried", N: snap.Avoided.Tried},
 			telemetry.Count{Name: "returning", N: snap.Avoided.Returning}),
 		Dark: append(to.Dark[:0],
-			telemetry.Count{Name: "ejection", N: s.darkEjections(&snap)},
-			telemetry.Count{Name: "breaker", N: s.breaker.Stats().DarkRejected},
+			telemetry.Count{Name: "ejection", N: snap.DarkEjections},
+			telemetry.Count{Name: "breaker", N: snap.BreakerDarkRejected},
 			telemetry.Count{Name: "retry", N: snap.Retry.Dark},
 			telemetry.Count{Name: "deadline", N: snap.Deadline.Dark},
 			telemetry.Count{Name: "limit", N: snap.Limit.DarkWaited + snap.Limit.DarkRefused}),
 	}
 }
 
-// darkEjections are the ejections that were not carried out.
-func (s *service) darkEjections(snap *ServiceSnapshot) uint64 {
-	if s.from.Policy.Ejection.Dark {
-		return snap.Ejections
-	}
-	return 0
-}
-
 // healthChanged tells of an endpoint that is left out from now on, or used again.
-func (s *service) healthChanged(e *tulle.Endpoint, state breaker.OutlierState, rest time.Duration) {
-	event := telemetry.Event{Kind: telemetry.EndpointOut, Service: s.label(), Endpoint: e.Addr, State: state.String(), For: max(0, rest)}
-	switch state {
-	case breaker.OutlierHealthy:
-		event.Kind, event.State, event.For = telemetry.EndpointBack, "returning", 0
-	case breaker.OutlierEjected, breaker.OutlierDead:
-	default:
-		return // a probe is on its way
+func (s *service) healthChanged(c *cluster.HealthChange) {
+	event := telemetry.Event{
+		Kind: telemetry.EndpointOut, Service: s.label(), Endpoint: c.Endpoint.Addr,
+		State: c.State.String(), Reason: c.Reason, For: c.Rest,
 	}
-	if s.from.Policy.Ejection.Dark {
-		event.Reason = "dark"
+	if c.State == breaker.OutlierHealthy {
+		event.Kind = telemetry.EndpointBack
+		if !c.Dark && s.from.Policy.Ejection.Ramp >= 0 {
+			event.State = "returning"
+		}
+	}
+	if c.Dark {
+		event.Reason = dark
 	}
 	s.Telemetry.Event(s.t.watching, event)
 }
 
+// dark is the reason of events that say what a policy would have done.
+const dark = "dark"
+
 // breakerChanged tells of a step of the service breaker.
 func (s *service) breakerChanged(c *breaker.Change) {
-	s.Telemetry.Event(s.t.watching, telemetry.Event{
-		Kind: telemetry.BreakerChanged, Service: s.label(), State: c.To.String(), N: c.Requests,
-	})
+	event := telemetry.Event{Kind: telemetry.BreakerChanged, Service: s.label(), State: c.To.String(), N: c.Requests}
+	if s.from.Policy.Breaker.Dark {
+		event.Reason = dark
+	}
+	s.Telemetry.Event(s.t.watching, event)
 }
 
 // discovered tells of a report of the source.

@@ -82,17 +82,23 @@ type ServiceSnapshot struct {
 	TransparentRetries uint64 `json:"transparent_retries"`
 
 	// Ejections is how often an endpoint was left out of picks since the
-	// start.
-	Ejections uint64 `json:"ejections"`
+	// start, DarkEjections how often one would have been, but for the dark mode
+	// of ejection.
+	Ejections     uint64 `json:"ejections"`
+	DarkEjections uint64 `json:"dark_ejections"`
 
 	// Avoided counts the picks that kept off endpoints.
 	Avoided AvoidedSnapshot `json:"avoided"`
 
 	// Breaker is closed, open or half_open; BreakerOpened is how often it
-	// opened, BreakerRejected how many attempts it refused.
-	Breaker         string `json:"breaker"`
-	BreakerOpened   uint64 `json:"breaker_opened"`
-	BreakerRejected uint64 `json:"breaker_rejected"`
+	// opened, BreakerRejected how many attempts it refused. BreakerDark says that
+	// it is in dark mode and refuses nothing, whatever its state;
+	// BreakerDarkRejected is how many attempts it would have refused.
+	Breaker             string `json:"breaker"`
+	BreakerOpened       uint64 `json:"breaker_opened"`
+	BreakerRejected     uint64 `json:"breaker_rejected"`
+	BreakerDark         bool   `json:"breaker_dark"`
+	BreakerDarkRejected uint64 `json:"breaker_dark_rejected"`
 
 	// Limit counts what became of calls at the rate limit.
 	Limit limit.Stats `json:"limit"`
@@ -201,12 +207,14 @@ func (s *service) snapshot() ServiceSnapshot {
 		Failures:           status.Failures,
 		RetryBudget:        status.Budget,
 		Ejections:          status.Ejections,
+		DarkEjections:      status.Dark,
 		TransparentRetries: status.Silent,
 		Limit:              s.Limiter.Stats(),
 		Retry:              s.Engine.Retrier().Stats(),
 		Deadline:           s.Late.Stats(),
 
 		Breaker: b.State.String(), BreakerOpened: b.Opened, BreakerRejected: b.Rejected,
+		BreakerDark: s.from.Policy.Breaker.Dark, BreakerDarkRejected: b.DarkRejected,
 		Avoided:   AvoidedSnapshot(status.Avoided),
 		Endpoints: make([]EndpointSnapshot, len(status.Endpoints)),
 	}

@@ -46,8 +46,8 @@ type Config struct {
 	Changed func()
 
 	// Health is called after an endpoint was left out or is used again, without
-	// a lock; rest is how long it is left out. Nil: nobody is told.
-	Health func(e *tulle.Endpoint, state breaker.OutlierState, rest time.Duration)
+	// a lock; the change is not kept. Nil: nobody is told.
+	Health func(*HealthChange)
 
 	// Rand returns uniform random bits; for simulations. Nil: math/rand/v2.
 	Rand func() uint64
@@ -62,11 +62,12 @@ type Cluster struct {
 	pool  poolStats
 	zones zones
 
-	avoided   avoided
-	silent    atomic.Uint64         // repeats that the sender made by itself
-	ejections atomic.Uint64         // how often an endpoint was left out
-	downSince atomic.Int64          // since when all endpoints are left out, 0 while they are not
-	lastDown  atomic.Pointer[error] // why an endpoint could not be connected to
+	avoided       avoided
+	silent        atomic.Uint64         // repeats that the sender made by itself
+	ejections     atomic.Uint64         // how often an endpoint was left out
+	darkEjections atomic.Uint64         // how often one would have been, but for the dark mode
+	downSince     atomic.Int64          // since when all endpoints are left out, 0 while they are not
+	lastDown      atomic.Pointer[error] // why an endpoint could not be connected to
 
 	// refresh holds a hint for discovery that the set may be out of date.
 	refresh chan struct{}
@@ -102,15 +103,23 @@ func New(cfg Config) *Cluster {
 // running end under the old one. Rebuild says that the Policy has changed.
 func (c *Cluster) Reconfigure(cfg Config, rebuild bool) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	cfg.Ejection = cfg.Ejection.WithDefaults()
 	cfg.Locality = cfg.Locality.withDefaults()
-	if old := c.cfg.Load(); old.Zone != cfg.Zone || old.Locality != cfg.Locality {
+	old := c.cfg.Load()
+	if old.Zone != cfg.Zone || old.Locality != cfg.Locality {
 		rebuild, c.zones.lean = true, 1
 	}
 	c.cfg.Store(&cfg)
+	before, back := c.view.Load(), []int(nil)
+	if old.Ejection.Off != cfg.Ejection.Off || old.Ejection.Dark != cfg.Ejection.Dark {
+		back = c.acquitLocked()
+	}
 	if v := c.view.Load(); rebuild && v != nil && len(v.members) > 0 {
 		c.replaceLocked(v.members, c.Now()) // the members stay, so nothing is retired
+	}
+	c.mu.Unlock()
+	for _, i := range back {
+		c.tellHealth(before, i)
 	}
 }
 
@@ -201,7 +210,7 @@ func (c *Cluster) Silent(n int) { c.silent.Add(uint64(n)) }
 // Refusing says that the breaker would refuse an attempt now.
 func (c *Cluster) Refusing() bool {
 	b := c.cfg.Load().Breaker
-	return b != nil && b.State() == breaker.Open
+	return b != nil && b.Refusing()
 }
 
 // GoodLeft says that some endpoint still serves: of its outcomes of late, at least

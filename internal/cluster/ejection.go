@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/tullemesh/tulle"
@@ -35,10 +36,19 @@ func (v *View) left(out *outSet) int {
 	return len(v.members) - out.ejected - out.dead
 }
 
+// judged is what the rules of ejection have left out: in the dark nobody keeps off
+// it, but they go on from it as if somebody did.
+func (c *Cluster) judged(v *View) *atomic.Pointer[outSet] {
+	if c.cfg.Load().Ejection.Dark {
+		return &v.shadow
+	}
+	return &v.out
+}
+
 // spare says that the destination can do without one more endpoint whose
 // answers are bad: at least half of all remain, whatever became of the dead.
-func (v *View) spare() bool {
-	n, out := len(v.members), v.out.Load()
+func (c *Cluster) spare(v *View) bool {
+	n, out := len(v.members), c.judged(v).Load()
 	ejected := 0
 	if out != nil {
 		ejected = out.ejected
@@ -51,7 +61,7 @@ func (a *Attempt) Evidence() breaker.Evidence {
 	c, s := a.view.cluster, a.state()
 	v, now := c.view.Load(), c.Now()
 	own := s.window.half(now)
-	e := breaker.Evidence{Requests: own.successes + own.failures, Spare: v.spare()}
+	e := breaker.Evidence{Requests: own.successes + own.failures, Spare: c.spare(v)}
 	if e.Requests > 0 {
 		e.Success = own.successes / e.Requests
 	}
@@ -121,7 +131,7 @@ func (a *Attempt) examine(o tulle.Outcome, verdict tulle.Verdict, now time.Durat
 		changed = s.outlier.Record(verdict, now, cfg, a)
 		back = changed && verdict == tulle.Success
 	}
-	if back {
+	if back && !cfg.Dark {
 		a.node().Judge(now, balancer.Judgement{Back: true})
 	}
 	if changed {
@@ -130,23 +140,50 @@ func (a *Attempt) examine(o tulle.Outcome, verdict tulle.Verdict, now time.Durat
 }
 
 // publishHealth brings the set of endpoints that are left out up to date with
-// the state of the endpoint at s.
+// the state of the endpoint at s, and tells of it.
 func (c *Cluster) publishHealth(s *state) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	v := c.view.Load()
-	if i := int(s.index.Load()); i < len(v.states) && v.states[i] == s {
-		c.markLocked(v, i)
+	i, moved := int(s.index.Load()), false
+	if i < len(v.states) && v.states[i] == s {
+		moved = c.markLocked(v, i)
 		c.planLocked(v)
+	}
+	c.mu.Unlock()
+	if moved {
+		c.tellHealth(v, i)
 	}
 }
 
-// markLocked puts endpoint i into the out set of v or takes it out.
-func (c *Cluster) markLocked(v *View, i int) {
-	s := v.states[i]
-	state, until := s.outlier.State()
+// A HealthChange tells of an endpoint that is left out from now on, or used again.
+type HealthChange struct {
+	Endpoint *tulle.Endpoint      // the one
+	State    breaker.OutlierState // healthy when it is used again
+	Rest     time.Duration        // how long it is left out
+	Reason   string               // why, of Outlier.Reason
+	Dark     bool                 // it would be, but for the dark mode of ejection
+}
+
+// tellHealth tells of endpoint i of v.
+func (c *Cluster) tellHealth(v *View, i int) {
+	cfg := c.cfg.Load()
+	if cfg.Health == nil {
+		return
+	}
+	o := &v.states[i].outlier
+	ch := HealthChange{Endpoint: &v.members[i], Dark: cfg.Ejection.Dark}
+	if state, until := o.State(); state != breaker.OutlierHealthy {
+		ch.State, ch.Rest, ch.Reason = state, max(0, until-c.Now()), o.Reason()
+	}
+	cfg.Health(&ch)
+}
+
+// markLocked puts endpoint i into what the rules have left out of v, or takes it
+// out of that, and reports whether that is news.
+func (c *Cluster) markLocked(v *View, i int) (moved bool) {
+	s, judged, dark := v.states[i], c.judged(v), c.cfg.Load().Ejection.Dark
 	next := outSet{}
-	if old := v.out.Load(); old != nil {
+	if old := judged.Load(); old != nil {
 		next = *old
 	}
 	next.set = slices.Clone(next.set)
@@ -161,37 +198,64 @@ func (c *Cluster) markLocked(v *View, i int) {
 			next.ejected--
 		}
 	}
-	if state != breaker.OutlierHealthy {
-		if s.since == 0 {
-			s.since = max(1, c.Now())
+	state, until := s.outlier.State()
+	dead := state == breaker.OutlierDead
+	// The last one that answers stays in: it is still the best there is.
+	out := state != breaker.OutlierHealthy && (dead || v.left(&next) > 1)
+	if out {
+		next.set.Add(i)
+		if s.countedDead = dead; dead {
+			next.dead++
+		} else {
+			next.ejected++
+		}
+	}
+	if moved, s.out = s.out != out, out; moved && out {
+		if dark {
+			c.darkEjections.Add(1)
+		} else {
 			c.ejections.Add(1)
 		}
-		// The last one that answers stays in: it is still the best there is.
-		dead := state == breaker.OutlierDead
-		if !c.cfg.Load().Ejection.Dark && (dead || v.left(&next) > 1) {
-			next.set.Add(i)
-			if s.countedDead = dead; s.countedDead {
-				next.dead++
-			} else {
-				next.ejected++
-			}
-		}
-		if due := v.due.Load(); due == 0 || int64(until) < due {
-			v.due.Store(int64(until))
-		}
-	} else {
-		s.since = 0
 	}
-	if v.left(&next) > 0 {
+	if due := v.due.Load(); state != breaker.OutlierHealthy && (due == 0 || int64(until) < due) {
+		v.due.Store(int64(until))
+	}
+	if next.ejected+next.dead == 0 {
+		judged.Store(nil)
+	} else {
+		judged.Store(&next)
+	}
+	if v.left(v.out.Load()) > 0 {
 		c.downSince.Store(0)
 	} else {
 		c.downSince.CompareAndSwap(0, max(1, int64(c.Now())))
 	}
-	if next.ejected+next.dead == 0 {
-		v.out.Store(nil)
-		return
+	return moved
+}
+
+// acquitLocked uses all endpoints again, and forgets what was held against them,
+// as the rules have been switched off, or into the dark, or back. It returns those
+// that this brings back.
+func (c *Cluster) acquitLocked() (back []int) {
+	for _, s := range c.known {
+		s.outlier.Forget()
 	}
-	v.out.Store(&next)
+	v := c.view.Load()
+	if v == nil {
+		return nil
+	}
+	for i, s := range v.states {
+		if s.out {
+			back = append(back, i)
+		}
+		s.out = false
+	}
+	v.out.Store(nil)
+	v.shadow.Store(nil)
+	v.due.Store(0)
+	c.downSince.Store(0)
+	c.planLocked(v)
+	return back
 }
 
 // Restarting says that all endpoints have been down for only so long as servers
@@ -297,8 +361,9 @@ func (c *Cluster) random() uint64 {
 // lead leads an endpoint that came back into its share of traffic: a pick of it
 // is mostly given to another one at first.
 func (c *Cluster) lead(v *View, q balancer.Query, i int, now time.Duration) int {
-	share := v.states[i].outlier.Share(now, &c.cfg.Load().Ejection)
-	if share >= 1 || float64(c.random()>>11)/(1<<53) < share {
+	cfg := &c.cfg.Load().Ejection
+	share := v.states[i].outlier.Share(now, cfg)
+	if cfg.Dark || share >= 1 || float64(c.random()>>11)/(1<<53) < share {
 		return i
 	}
 	c.avoided.returning.Add(1)

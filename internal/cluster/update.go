@@ -34,9 +34,11 @@ type View struct {
 	picker  balancer.Picker
 
 	// out is which endpoints are left out of picks, nil if none is; due is
-	// when the first of them may be tried, 0 if none is.
-	out atomic.Pointer[outSet]
-	due atomic.Int64
+	// when the first of them may be tried, 0 if none is. Shadow takes the place
+	// of out in the dark mode of ejection: picks do not look at it.
+	out    atomic.Pointer[outSet]
+	shadow atomic.Pointer[outSet]
+	due    atomic.Int64
 
 	// layout is how the endpoints fall into groups, nil if they are one; plan is
 	// how the calls are shared out among those. Retune is when zones are
@@ -73,8 +75,8 @@ type state struct {
 	outlier  breaker.Outlier
 	load     atomic.Pointer[tulle.Load] // the latest that it reported, or nil
 
-	since       time.Duration // guarded by Cluster.mu: when it was ejected, 0 while in use
-	countedDead bool          // guarded by Cluster.mu: it is in View.out as dead
+	out         bool // guarded by Cluster.mu: it is in View.out or View.shadow
+	countedDead bool // guarded by Cluster.mu: as dead
 
 	resource atomic.Pointer[held]
 	left     atomic.Int64 // when it left the set, 0 while in it
@@ -206,6 +208,8 @@ func (c *Cluster) replaceLocked(members []tulle.Endpoint, now time.Duration) []R
 			s.node = v.picker.Node(i)
 			if state, _ := s.outlier.State(); state != breaker.OutlierHealthy {
 				c.markLocked(v, i)
+			} else {
+				s.out = false // it may have come back while it was not in the set
 			}
 		}
 	}

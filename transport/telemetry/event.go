@@ -145,7 +145,6 @@ func (in *instruments) count(ctx context.Context, e *Event) {
 	switch e.Kind {
 	case EndpointOut, EndpointBack:
 		c, key, value = in.ejections, stateKey, e.State
-		kv = append(kv, reasonKey.String(e.Reason))
 	case BreakerChanged:
 		c, key, value = in.breakers, stateKey, e.State
 	case DiscoveryFailed:
@@ -162,6 +161,9 @@ func (in *instruments) count(ctx context.Context, e *Event) {
 	}
 	if e.Service != "" {
 		kv = append(kv, serviceKey.String(e.Service))
+	}
+	if key == stateKey && e.Reason != "" {
+		kv = append(kv, reasonKey.String(e.Reason))
 	}
 	c.Add(ctx, 1, newSeries(append(kv, key.String(value))...).add...)
 }

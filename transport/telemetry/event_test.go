@@ -67,7 +67,7 @@ func TestEventLines(t *testing.T) {
 func TestEventMetrics(t *testing.T) {
 	m := everything(t).collect()
 	equal(t, "ejections", points(m["tulle.client.ejection.transitions"]), []string{"tulle.reason=r tulle.service=users tulle.state=s: 2"})
-	equal(t, "breakers", points(m["tulle.client.breaker.transitions"]), []string{"tulle.service=users tulle.state=s: 1"})
+	equal(t, "breakers", points(m["tulle.client.breaker.transitions"]), []string{"tulle.reason=r tulle.service=users tulle.state=s: 1"})
 	equal(t, "discovery", points(m["tulle.client.discovery.updates"]),
 		[]string{"tulle.result=error tulle.service=users: 1", "tulle.result=ok tulle.service=users: 1"})
 	equal(t, "reloads", points(m["tulle.client.config.reloads"]), []string{"tulle.result=applied: 1", "tulle.result=refused: 1"})
