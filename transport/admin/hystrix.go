@@ -123,7 +123,7 @@ func hystrixOf(r *reading, i int, past map[key]refusals) *hystrixCommand {
 	svc, sum := &r.snap.Services[i], &r.services[i]
 	c := &hystrixCommand{
 		Type: "HystrixCommand", Name: label(svc.Name, svc.Environment), Group: svc.Name, CurrentTime: r.at.UnixMilli(),
-		IsCircuitBreakerOpen:            svc.Breaker != "closed", // half open is open to Hystrix
+		IsCircuitBreakerOpen:            refusing(svc), // half open is open to Hystrix
 		RollingCountSuccess:             int64(math.Round(svc.Successes)),
 		RollingCountFailure:             int64(math.Round(svc.Failures)),
 		CurrentConcurrentExecutionCount: sum.Waiting + sum.Streaming,

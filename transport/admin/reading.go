@@ -161,10 +161,15 @@ func (s *States) Out() int { return s.Ejected + s.Dead + s.Probing }
 // Total is the number of endpoints.
 func (s *States) Total() int { return s.Healthy + s.Returning + s.Out() }
 
+// refusing says that the service breaker is open or half open, and in earnest.
+func refusing(svc *transport.ServiceSnapshot) bool {
+	return svc.Breaker != "closed" && svc.Breaker != "" && !svc.BreakerDark
+}
+
 // problems says what is wrong with a service, the worst first.
 func problems(svc *transport.ServiceSnapshot, states *States) []Problem {
 	list := []Problem{}
-	if svc.Breaker != "closed" && svc.Breaker != "" {
+	if refusing(svc) {
 		list = append(list, BreakerNotClosed)
 	}
 	if states.Total() == 0 {
@@ -188,7 +193,7 @@ func (t *Totals) add(svc *transport.ServiceSnapshot, sum *Summary) {
 	if len(sum.Problems) > 0 {
 		t.Troubled++
 	}
-	if svc.Breaker != "closed" && svc.Breaker != "" {
+	if refusing(svc) {
 		t.Breakers++
 	}
 	s := &sum.States

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tullemesh/tulle/transport/telemetry"
@@ -76,6 +77,27 @@ func trouble(state string) int {
 func (b serviceBody) Limited() bool {
 	l := b.Limit
 	return l.Admitted+l.Waited+l.Refused+l.Abandoned+l.Failed > 0 || l.Waiting > 0
+}
+
+// Darkened is what policies in dark mode would have done, "" if nothing.
+func (b serviceBody) Darkened() string {
+	var did []string
+	for _, d := range []struct {
+		n    uint64
+		what string
+	}{
+		{b.DarkEjections, "left out an endpoint"},
+		{b.BreakerDarkRejected, "refused an attempt"},
+		{b.Retry.Dark, "repeated an attempt"},
+		{b.Limit.DarkWaited, "made a call wait"},
+		{b.Limit.DarkRefused, "refused a call by the rate limit"},
+		{b.Deadline.Dark, "refused a call that came too late"},
+	} {
+		if d.n > 0 {
+			did = append(did, count(d.n)+" × "+d.what)
+		}
+	}
+	return strings.Join(did, ", ")
 }
 
 // Bar is the length of the bar of a share, out of a hundred.
