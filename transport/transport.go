@@ -32,6 +32,7 @@ type Transport struct {
 	followers followers
 	shadows   *shadows
 	tel       *telemetry.Telemetry
+	strangers *telemetry.Service // of hosts that are no service
 	updates   updates
 }
 
@@ -64,7 +65,7 @@ func New(cfg Config) (*Transport, error) {
 		t.stop()
 		return nil, err
 	}
-	t.tel = tel
+	t.tel, t.strangers = tel, tel.Service(telemetry.Other)
 	t.hosts = newHosts(t)
 	t.table.Store(&table{})
 	if err := t.Update(cfg); err != nil {
@@ -98,7 +99,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		svc = e.home
 	case svc == nil:
 		defer t.gate.Exit()
-		return tb.pass(req)
+		return t.pass(tb, req)
 	}
 	return svc.do(req, destination.OptionsOf(req.Context()))
 }

@@ -17,19 +17,22 @@ const (
 	hostIdle = 15 * time.Minute
 )
 
-// pass hands a call to a host that is no service to the Base. Without a timeout
-// of ours it goes as it is.
-func (tb *table) pass(req *http.Request) (*http.Response, error) {
+// passed hands a call to a host that is no service to the Base, in a context of its
+// own unless that is nil. Without a timeout of ours it goes as it is.
+func (tb *table) passed(req *http.Request, ctx context.Context) (*http.Response, error) {
 	out := withoutOverrides(req)
-	resp, err := tb.passed(out)
+	if ctx != nil {
+		out = out.WithContext(ctx)
+	}
+	resp, err := tb.bounded(out)
 	if resp != nil && out != req {
 		resp.Request = req
 	}
 	return resp, err
 }
 
-// passed hands a request without overrides on.
-func (tb *table) passed(req *http.Request) (*http.Response, error) {
+// bounded hands a request on, within the timeout.
+func (tb *table) bounded(req *http.Request) (*http.Response, error) {
 	options := destination.OptionsOf(req.Context())
 	options.Tell("", nil, 1)
 	limit := max(0, options.CallTimeout(tb.cfg.Defaults.Timeout))
