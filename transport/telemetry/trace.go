@@ -76,8 +76,8 @@ type Candidate struct {
 	Addr string  `json:"addr"`
 	Cost float64 `json:"cost"`
 
-	// Avoided says why it was no choice: ejected, dead, tried, barred,
-	// priority, returning. Empty: it was one.
+	// Avoided says why it was no choice: ejected, dead, probing or tried; or
+	// returning, when it gets a part of its share only. Empty: it was one.
 	Avoided string `json:"avoided,omitempty"`
 }
 
