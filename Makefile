@@ -79,16 +79,17 @@ fuzz: ## run each fuzz test for FUZZTIME (10s)
 nethttp: ## run net/http's own tests against tulle
 	cd internal/rig && $(GO) run ./nethttp
 
-# What a browser shows in time depends on the machine: it may try twice, and goes
+# What a browser shows in time depends on the machine: it has much of it, and goes
 # without the race detector, under which transport/admin has its own tests.
 .PHONY: rig
 rig: ## run the rigs: tulle against real peers
 	cd internal/rig && $(GO) test -timeout=$(TESTTIME) -race $$($(GO) list ./... | grep -v /browser)
-	cd internal/rig && ($(GO) test ./browser || $(GO) test -count=1 ./browser)
+	cd internal/rig && ($(GO) test -timeout=$(TESTTIME) ./browser || $(GO) test -timeout=$(TESTTIME) -count=1 ./browser)
 
+# The collector is built first, as that takes long and a test's time is bounded.
 .PHONY: otel
 otel: ## telemetry against a collector and Prometheus
-	cd internal/otelcol && $(GO) build -o /dev/null . # the tests build it again, from the cache
+	cd internal/otelcol && $(GO) build -o /dev/null .
 	cd internal/otelrig && $(GO) test -timeout=$(TESTTIME) ./...
 
 .PHONY: grpc-versions

@@ -66,6 +66,9 @@ func Start(path string) (*Browser, error) {
 	}
 	cmd := exec.Command(path, "--headless=new", "--remote-debugging-pipe", "--user-data-dir="+dir,
 		"--no-first-run", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+		"--disable-sync", "--disable-quic",
+		// Several tabs are looked at by turns; none may be slowed down for that.
+		"--disable-background-timer-throttling", "--disable-backgrounding-occluded-windows", "--disable-renderer-backgrounding",
 		"--disable-dev-shm-usage", "--hide-scrollbars", "--force-color-profile=srgb",
 		"--no-sandbox") // it sees our own page only, and root cannot have the sandbox
 	cmd.ExtraFiles = []*os.File{theirIn, theirOut} // descriptors 3 and 4
