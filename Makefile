@@ -79,7 +79,7 @@ fuzz: ## run each fuzz test for FUZZTIME (10s)
 nethttp: ## run net/http's own tests against tulle
 	cd internal/rig && $(GO) run ./nethttp
 
-# What a browser shows in time depends on the machine: it has much of it, and goes
+# What a browser shows in time depends on the machine: it may try twice, and goes
 # without the race detector, under which transport/admin has its own tests.
 .PHONY: rig
 rig: ## run the rigs: tulle against real peers

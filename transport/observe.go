@@ -7,14 +7,6 @@ import (
 	"github.com/tullemesh/tulle/transport/telemetry"
 )
 
-// label is the name of a destination in telemetry.
-func (s *service) label() string {
-	if s.Environment == "" {
-		return s.Name
-	}
-	return s.Name + "@" + s.Environment
-}
-
 // observe implements telemetry.Source.
 func (t *Transport) observe(yield func(*telemetry.State) bool) {
 	var state telemetry.State
@@ -37,7 +29,7 @@ func (s *service) observe(to *telemetry.State) {
 		})
 	}
 	*to = telemetry.State{
-		Service:   s.label(),
+		Service:   s.Label(),
 		Endpoints: endpoints,
 		Breaker:   snap.Breaker, Rejected: snap.BreakerRejected,
 		Budget:   snap.RetryBudget,
@@ -62,7 +54,7 @@ func (s *service) observe(to *telemetry.State) {
 // healthChanged tells of an endpoint that is left out from now on, or used again.
 func (s *service) healthChanged(c *cluster.HealthChange) {
 	event := telemetry.Event{
-		Kind: telemetry.EndpointOut, Service: s.label(), Endpoint: c.Endpoint.Addr,
+		Kind: telemetry.EndpointOut, Service: s.Label(), Endpoint: c.Endpoint.Addr,
 		State: c.State.String(), Reason: c.Reason, For: c.Rest,
 	}
 	if c.State == breaker.OutlierHealthy {
@@ -82,7 +74,7 @@ const dark = "dark"
 
 // breakerChanged tells of a step of the service breaker.
 func (s *service) breakerChanged(c *breaker.Change) {
-	event := telemetry.Event{Kind: telemetry.BreakerChanged, Service: s.label(), State: c.To.String(), N: c.Requests}
+	event := telemetry.Event{Kind: telemetry.BreakerChanged, Service: s.Label(), State: c.To.String(), N: c.Requests}
 	if s.from.Policy.Breaker.Dark {
 		event.Reason = dark
 	}
@@ -91,7 +83,7 @@ func (s *service) breakerChanged(c *breaker.Change) {
 
 // discovered tells of a report of the source.
 func (s *service) discovered(u *discovery.Update) {
-	event := telemetry.Event{Kind: telemetry.DiscoveryUpdated, Service: s.label(), N: len(u.Endpoints), Err: u.Err}
+	event := telemetry.Event{Kind: telemetry.DiscoveryUpdated, Service: s.Label(), N: len(u.Endpoints), Err: u.Err}
 	switch {
 	case u.Err != nil:
 		event.Kind = telemetry.DiscoveryFailed

@@ -85,7 +85,7 @@ func (t *Transport) newService(cfg *Config, key, env string, from Service) (*ser
 		zone:     cfg.Zone,
 		resolver: resolver,
 	}
-	s.Calls = t.tel.Service(s.label())
+	s.Calls = t.tel.Service(s.Label())
 	if s.classify == nil {
 		s.classify = tulle.ClassifyHTTP
 	}

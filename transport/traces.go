@@ -2,11 +2,14 @@ package transport
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
 	"github.com/tullemesh/tulle"
+	"github.com/tullemesh/tulle/breaker"
 	"github.com/tullemesh/tulle/internal/destination"
+	"github.com/tullemesh/tulle/transport/limit"
 	"github.com/tullemesh/tulle/transport/route"
 	"github.com/tullemesh/tulle/transport/telemetry"
 )
@@ -19,6 +22,7 @@ type traces struct {
 	room   telemetry.Call  // for call
 	first  extra           // of the first attempt
 	came   tulle.Outcome   // of the first attempt
+	ended  time.Duration   // when the latest attempt was answered
 	result telemetry.Result
 }
 
@@ -52,17 +56,12 @@ func (s *service) watchCall(req *http.Request) callWatch {
 
 // routed tells where a call goes that a rule or its environment sent there.
 func (w *callWatch) routed(options *destination.Options) {
-	if w.traced == nil || w.svc.Environment == "" && (options == nil || options.Ruled == nil) {
+	if w.traced == nil {
 		return
 	}
-	r := telemetry.Route{Destination: w.svc.label()}
-	if options != nil && options.Ruled != nil {
-		r.Rule = options.Ruled.Rule
+	if r, ok := w.svc.Routed(options, route.From(w.traced.traces.ctx).String()); ok {
+		w.traced.traces.call.Routed(r)
 	}
-	if o := route.From(w.traced.traces.ctx); o != nil {
-		r.Override = o.String()
-	}
-	w.traced.traces.call.Routed(r)
 }
 
 // clock is the time, which is not worth looking at unless somebody follows the call.
@@ -98,7 +97,11 @@ func (x *exchange) repeats() {
 	reason := x.call.Last.Class
 	x.svc.Calls.Retried(x.in.Context(), reason)
 	if t := x.traces(); t != nil {
-		t.call.Repeat(telemetry.Repeat{Granted: true, Reason: reason.String(), Budget: x.budget()})
+		r := telemetry.Repeat{Granted: true, Reason: reason.String(), Budget: x.budget()}
+		if wait := x.svc.Engine.Now() - t.ended; wait >= minWait {
+			r.Wait = wait
+		}
+		t.call.Repeat(r)
 	}
 }
 
@@ -129,7 +132,7 @@ func (w *callWatch) returned(x *exchange, resp *http.Response, err error) {
 	}
 	r := telemetry.Result{
 		Class: x.call.Last.Class, Status: x.call.Last.Status, Err: err,
-		Attempts: int(x.call.Attempt), Elapsed: w.svc.Engine.Now() - w.begun,
+		Attempts: int(x.call.Attempt), Elapsed: w.svc.Engine.Now() - w.begun, ErrorType: refusedAs(err),
 	}
 	if resp != nil {
 		r.Proto = resp.Proto
@@ -153,7 +156,7 @@ func (a *attempt) follow() {
 	e.ctx, e.span = t.call.Attempt(t.ctx, a.lease.Endpoint(), int(a.x.call.Attempt))
 	if t.call.Detailed() {
 		t.call.Breaker(a.x.svc.breaker.State().String())
-		t.call.Picked(a.picked())
+		t.call.Picked(a.x.svc.Picked(&a.x.call, a.lease.Endpoint().Addr))
 	}
 }
 
@@ -209,24 +212,20 @@ func resultOf(o *tulle.Outcome) telemetry.Result {
 	return telemetry.Result{Class: o.Class, Status: o.Status, Err: o.Err, Elapsed: o.Elapsed}
 }
 
-// maxCandidates is the most endpoints that a record of a pick names.
-const maxCandidates = 32
-
-// picked is the pick of an attempt with what it was chosen from.
-func (a *attempt) picked() telemetry.Pick {
-	p := telemetry.Pick{Attempt: int(a.x.call.Attempt), Endpoint: a.lease.Endpoint().Addr}
-	for _, e := range a.x.svc.Engine.Status().Endpoints {
-		if len(p.Candidates) == maxCandidates {
-			break
-		}
-		c := telemetry.Candidate{Addr: e.Endpoint.Addr, Cost: e.Policy.Cost}
-		switch {
-		case e.State != "healthy":
-			c.Avoided = e.State
-		case a.x.call.HasTried(e.Endpoint.Addr):
-			c.Avoided = "tried"
-		}
-		p.Candidates = append(p.Candidates, c)
+// refusedAs names what kept a call from being sent, for error.type; "" if that was
+// something else.
+func refusedAs(err error) string {
+	switch {
+	case err == nil:
+		return ""
+	case errors.Is(err, breaker.ErrOpen):
+		return "breaker_open"
+	case errors.Is(err, limit.ErrLimited):
+		return "limited"
+	case errors.Is(err, ErrNoEndpoints):
+		return "no_endpoints"
+	case errors.Is(err, ErrAllDown):
+		return "all_down"
 	}
-	return p
+	return ""
 }

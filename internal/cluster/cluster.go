@@ -213,6 +213,14 @@ func (c *Cluster) Refusing() bool {
 	return b != nil && b.Refusing()
 }
 
+// Breaker is the state of the breaker, Closed without one.
+func (c *Cluster) Breaker() breaker.State {
+	if b := c.cfg.Load().Breaker; b != nil {
+		return b.State()
+	}
+	return breaker.Closed
+}
+
 // GoodLeft says that some endpoint still serves: of its outcomes of late, at least
 // 80 % of 5 or more are successes, or all of 2 to 4. Those that fail at once get
 // their outcomes first, and must not speak for the ones that work. A breaker does

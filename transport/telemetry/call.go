@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tullemesh/tulle"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
@@ -302,7 +303,7 @@ func (s *Service) End(ctx context.Context, c *Call, f *Facts, r *Result) {
 		c.endSpan(r)
 	}
 	if c.detail != nil {
-		c.detail.finish(s, r)
+		c.detail.finish(s, c.facts.Protocol, r)
 	}
 }
 
@@ -343,9 +344,12 @@ func (r *Result) failed(p Protocol) bool {
 }
 
 // finish completes the record and tells who listens.
-func (d *detail) finish(s *Service, r *Result) {
+func (d *detail) finish(s *Service, p Protocol, r *Result) {
 	d.mu.Lock()
 	d.rec.Elapsed, d.rec.Outcome, d.rec.Status = r.Elapsed, r.Class.String(), r.Status
+	if why := errorType(p, r); why != "" && (r.Class == 0 || r.Class == tulle.Ignored) {
+		d.rec.Outcome = why // no endpoint has said anything
+	}
 	if r.Err != nil {
 		d.rec.Error = r.Err.Error()
 	}

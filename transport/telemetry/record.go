@@ -38,7 +38,8 @@ type Record struct {
 	Tries   []Try    `json:"tries,omitempty"`
 	Repeats []Repeat `json:"repeats,omitempty"`
 
-	// Outcome, Status and Error are what the caller got.
+	// Outcome, Status and Error are what the caller got. Outcome is the class of
+	// that, or error.type where no endpoint has said anything.
 	Outcome string `json:"outcome"`
 	Status  int    `json:"status,omitempty"`
 	Error   string `json:"error,omitempty"`

@@ -100,6 +100,7 @@ func (p *groupPicker) pick(c *call, info balancer.PickInfo) (balancer.PickResult
 		a.undo() // the connection has just gone; gRPC picks again with the next picker
 		return balancer.PickResult{}, err
 	}
+	a.tellPick()
 	a.done = result.Done
 	result.Done = a.finish
 	result.Metadata = a.announce(result.Metadata)

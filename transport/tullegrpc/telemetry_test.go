@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"testing"
+	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/propagation"
@@ -18,6 +19,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/tullemesh/tulle/transport"
+	"github.com/tullemesh/tulle/transport/limit"
 	"github.com/tullemesh/tulle/transport/telemetry"
 	"github.com/tullemesh/tulle/transport/tullegrpc"
 )
@@ -155,3 +157,34 @@ func (noToken) GetRequestMetadata(context.Context, ...string) (map[string]string
 }
 
 func (noToken) RequireTransportSecurity() bool { return false }
+
+// The record of an RPC has the wait, the picks with what they were chosen from, and
+// the state of the breaker, as that of an HTTP call has.
+func TestRecord(t *testing.T) {
+	s, other := serve(t), serve(t)
+	m, err := transport.New(transport.Config{
+		Services: map[string]transport.Service{"users": {
+			Resolver: static(s, other),
+			Policy:   transport.Policy{Limit: &limit.Config{Rate: 20, Burst: 1, MaxWait: time.Minute}},
+		}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	client := connect(t, m, "tulle:///users")
+	var rec telemetry.Record
+	var picks []telemetry.Pick
+	ctx := telemetry.WithTrace(within(t), &telemetry.Trace{Picked: func(p telemetry.Pick) { picks = append(picks, p) }})
+	for range 2 {
+		if _, err := client.UnaryCall(telemetry.WithRecord(ctx, &rec), &testpb.SimpleRequest{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(rec.Waits) != 1 || rec.Waits[0].For != "rate" || rec.Breaker != "closed" || len(rec.Tries) != 1 || len(rec.Picks) != 1 {
+		t.Errorf("got %+v", rec)
+	}
+	if len(picks) != 2 || len(picks[1].Candidates) != 2 || picks[1].Endpoint != rec.Tries[0].Endpoint {
+		t.Errorf("got the picks %+v", picks)
+	}
+}

@@ -73,6 +73,7 @@ func (c *channel) enter(x *call, name string, opts []grpc.CallOption) error {
 	x.rpc.Safe = x.options.Vouched() || to.Engine.Retrier().SafeRPC(x.method) || c.methods.safe(x.method)
 	x.rpc.UnsentOnly = x.options.OnlyUnsent()
 	x.follow()
+	x.tellRoute()
 	return nil
 }
 
@@ -88,11 +89,16 @@ func (c *call) prepare() error {
 	if err := destination.Hold(c.Context, c.options, end); err != nil {
 		return err
 	}
-	if err := c.to.Limiter.Acquire(c.Context, "", end); err != nil {
+	began := c.clock()
+	err = c.to.Limiter.Acquire(c.Context, "", end)
+	c.waited("rate", began, err)
+	if err != nil {
 		return err
 	}
 	engine := c.to.Engine
+	began = c.clock()
 	err = engine.Admit(c.Context, end)
+	c.waited("endpoints", began, err)
 	counted := err == nil
 	if err == nil && engine.Len() == 0 {
 		err = engine.Err() // gRPC would lose what it is

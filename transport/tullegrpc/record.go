@@ -1,0 +1,57 @@
+package tullegrpc
+
+import (
+	"time"
+
+	"github.com/tullemesh/tulle/transport/route"
+	"github.com/tullemesh/tulle/transport/telemetry"
+)
+
+// tellRoute tells where a call goes that a rule or its environment sent there.
+func (c *call) tellRoute() {
+	if c.followed == nil {
+		return
+	}
+	if r, ok := c.to.Routed(c.options, route.From(c.Context).String()); ok {
+		c.followed.Routed(r)
+	}
+}
+
+// clock is the time, which is not worth looking at unless somebody follows the call.
+func (c *call) clock() time.Duration {
+	if c.followed == nil {
+		return 0
+	}
+	return c.to.Engine.Now()
+}
+
+// minWait is the shortest wait that is told.
+const minWait = time.Millisecond
+
+// waited tells that a call was held back. What took no time is not worth telling.
+func (c *call) waited(what string, began time.Duration, err error) {
+	if c.followed == nil {
+		return
+	}
+	w := telemetry.Wait{For: what, Time: c.to.Engine.Now() - began}
+	if w.Time < minWait && err == nil {
+		return
+	}
+	if err != nil {
+		w.Error = err.Error()
+	}
+	c.followed.Waited(w)
+}
+
+// tellPick tells of the pick, outside of the call's lock, as hooks may run.
+func (a *attempt) tellPick() {
+	c := a.call
+	if !c.followed.Detailed() {
+		return
+	}
+	c.mu.Lock()
+	p := c.to.Picked(&c.rpc, a.lease.Endpoint().Addr)
+	c.mu.Unlock()
+	c.followed.Breaker(c.to.Engine.Breaker().String())
+	c.followed.Picked(p)
+}
