@@ -69,9 +69,10 @@ type extra struct {
 	trace   atomic.Pointer[httptrace.ClientTrace]
 	stop    atomic.Pointer[func() bool] // takes back the watch on the caller's context
 
-	span *telemetry.Attempt // or nil
-	came *tulle.Outcome     // what it came to, nil unless somebody follows the call
-	ctx  context.Context    // of the span, nil unless somebody follows the call
+	span  *telemetry.Attempt // or nil
+	came  *tulle.Outcome     // what it came to, nil unless somebody follows the call
+	proto string             // of the response, as above
+	ctx   context.Context    // of the span, nil unless somebody follows the call
 }
 
 // limits are what only a call with a deadline needs, or one that is followed.

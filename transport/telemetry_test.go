@@ -101,6 +101,9 @@ func TestTelemetry(t *testing.T) {
 		if got := attr(a, "http.response.status_code"); got != want {
 			t.Errorf("attempt %d: got status %s, want %s", i, got, want)
 		}
+		if got := attr(a, "network.protocol.version"); got != "1.1" {
+			t.Errorf("attempt %d: got network.protocol.version %q, want 1.1", i, got)
+		}
 		if !strings.Contains(parents[i], a.SpanContext().SpanID().String()) {
 			t.Errorf("attempt %d: the server got %q, want span %s", i, parents[i], a.SpanContext().SpanID())
 		}

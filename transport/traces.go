@@ -179,6 +179,9 @@ func (a *attempt) measure(resp *http.Response, o *tulle.Outcome) {
 		}
 		*came = *o
 		a.more().came = came
+		if resp != nil {
+			a.more().proto = resp.Proto
+		}
 		return
 	}
 	if !a.x.svc.Calls.Measures(a.x.in.Context(), telemetry.HTTP) {
@@ -204,6 +207,7 @@ func (a *attempt) traced(o *tulle.Outcome) {
 		o = came
 	}
 	r := resultOf(o)
+	r.Proto = e.proto
 	a.x.svc.Calls.EndAttempt(e.ctx, e.span, a.lease.Endpoint(), &r)
 }
 
