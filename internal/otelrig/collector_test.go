@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -99,18 +100,99 @@ func TestTree(t *testing.T) {
 	if tree := got.tree(); tree != want {
 		t.Errorf("got\n%s\nwant\n%s", tree, want)
 	}
-	for _, name := range []string{"http.client.request.duration", "rpc.client.call.duration", "tulle.client.attempt.duration",
-		"tulle.client.endpoints", "tulle.client.retries"} {
-		if !slices.Contains(got.metrics, name) {
-			t.Errorf("got no metric %s among %q", name, got.metrics)
+	got.checkAttributes(t, web)
+	for name, want := range map[string]int{
+		"http.client.request.duration server.address=web":                           1,
+		"rpc.client.call.duration server.address=rpc":                               1,
+		"tulle.client.attempt.duration tulle.service=web tulle.outcome=answered":    1,
+		"tulle.client.attempt.duration tulle.service=web tulle.outcome=unavailable": 1,
+		"tulle.client.attempt.duration tulle.service=rpc tulle.outcome=unavailable": 1,
+		"tulle.client.endpoints tulle.service=web tulle.state=healthy":              1,
+		"tulle.client.retries tulle.service=web tulle.reason=unavailable":           1,
+		"tulle.client.retries tulle.service=rpc tulle.reason=unavailable":           1,
+		"tulle.client.retry.decisions tulle.service=web tulle.result=repeated":      1,
+		"tulle.client.breaker.state tulle.service=web tulle.state=closed":           1,
+		"tulle.client.breaker.state tulle.service=web tulle.state=open":             0,
+	} {
+		if n, ok := got.metrics.value(name); !ok || n != want {
+			t.Errorf("%s: got %d (there: %v), want %d", name, n, ok, want)
 		}
+	}
+}
+
+// checkAttributes looks at the client's spans of the HTTP call, of which the first
+// attempt failed.
+func (r *received) checkAttributes(t *testing.T, addr string) {
+	t.Helper()
+	host, port, _ := strings.Cut(addr, ":")
+	shared := map[string]string{"server.address": "web", "http.request.method": "GET"}
+	attempt := map[string]string{
+		"network.peer.address": host, "network.peer.port": port, "server.port": "80", "url.full": "http://web/path",
+		"network.protocol.version": "1.1",
+	}
+	var want []map[string]string
+	want = append(want, map[string]string{"tulle.attempts": "2", "http.response.status_code": "200", "error.type": ""},
+		map[string]string{"error.type": "503", "http.response.status_code": "503", "http.request.resend_count": "", "tulle.outcome": "unavailable"},
+		map[string]string{"error.type": "", "http.response.status_code": "200", "http.request.resend_count": "1", "tulle.outcome": ""})
+	n := 0
+	for _, s := range r.spans { // in the order of their start
+		if s.process != "client" || s.Name != "GET" {
+			continue
+		}
+		if n == len(want) {
+			t.Fatal("got more client spans of the HTTP call than three")
+		}
+		all := []map[string]string{shared, want[n]}
+		if n > 0 {
+			all = append(all, attempt)
+		}
+		for _, attributes := range all {
+			for key, want := range attributes {
+				if got := value(s.Attributes, key); got != want {
+					t.Errorf("span %d of the HTTP call: got %s %q, want %q", n, key, got, want)
+				}
+			}
+		}
+		if failed := s.Status.Code == 2; failed != (n == 1) {
+			t.Errorf("span %d of the HTTP call: got an error: %v", n, failed)
+		}
+		n++
+	}
+	if n != len(want) {
+		t.Errorf("got %d client spans of the HTTP call, want %d", n, len(want))
 	}
 }
 
 // received is what a collector wrote.
 type received struct {
 	spans   []span
-	metrics []string
+	metrics metrics
+}
+
+// metrics are the latest values of all points, of histograms the counts.
+type metrics map[string][]point
+
+// point is a number point or one of a histogram in OTLP's JSON.
+type point struct {
+	Attributes []keyed
+	AsInt      string
+	Count      string
+}
+
+// value is the sum of the points of a metric that have attributes: "name key=value".
+func (m metrics) value(query string) (sum int, there bool) {
+	name, rest, _ := strings.Cut(query, " ")
+	for _, p := range m[name] {
+		fits := true
+		for want := range strings.FieldsSeq(rest) {
+			key, text, _ := strings.Cut(want, "=")
+			fits = fits && value(p.Attributes, key) == text
+		}
+		if n, err := strconv.Atoi(p.AsInt + p.Count); fits && err == nil {
+			sum, there = sum+n, true
+		}
+	}
+	return sum, there
 }
 
 // span is a span in OTLP's JSON.
@@ -121,6 +203,7 @@ type span struct {
 	Name         string
 	Kind         int
 	Start        string `json:"startTimeUnixNano"`
+	Status       struct{ Code int }
 	Attributes   []keyed
 }
 
@@ -138,6 +221,7 @@ func read(t *testing.T, file string) (all received) {
 		t.Fatal(err)
 	}
 	defer f.Close()
+	all.metrics = metrics{}
 	lines := bufio.NewScanner(f)
 	lines.Buffer(nil, 16<<20)
 	for lines.Scan() {
@@ -147,7 +231,12 @@ func read(t *testing.T, file string) (all received) {
 				ScopeSpans []struct{ Spans []span }
 			}
 			ResourceMetrics []struct {
-				ScopeMetrics []struct{ Metrics []struct{ Name string } }
+				ScopeMetrics []struct {
+					Metrics []struct {
+						Name                  string
+						Sum, Gauge, Histogram struct{ DataPoints []point }
+					}
+				}
 			}
 		}
 		if err := json.Unmarshal(lines.Bytes(), &line); err != nil {
@@ -164,13 +253,11 @@ func read(t *testing.T, file string) (all received) {
 		for _, r := range line.ResourceMetrics {
 			for _, scope := range r.ScopeMetrics {
 				for _, m := range scope.Metrics {
-					all.metrics = append(all.metrics, m.Name)
+					all.metrics[m.Name] = slices.Concat(m.Sum.DataPoints, m.Gauge.DataPoints, m.Histogram.DataPoints)
 				}
 			}
 		}
 	}
-	slices.Sort(all.metrics)
-	all.metrics = slices.Compact(all.metrics)
 	return all
 }
 
