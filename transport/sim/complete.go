@@ -12,14 +12,20 @@ import (
 	"github.com/tullemesh/tulle/transport"
 )
 
-// The limits of a scenario. They keep a slip of the pen from filling the memory.
+// The limits of a scenario. They keep a slip of the pen from filling the memory,
+// and from running for hours without a word.
 const (
 	maxDuration = 24 * time.Hour
 	maxClients  = 10_000
 	maxServers  = 10_000
 	maxWorkers  = 100_000
 	maxRate     = 10_000_000
-	maxPairs    = 1_000_000 // of client and server: each client knows each server
+	maxPairs    = 1_000_000   // of client and server: each client knows each server
+	maxCalls    = 100_000_000 // in one run; some minutes of a core
+	maxVariants = 100
+	maxSpeeds   = 5_000_000   // of all antagonists, which are drawn before the run
+	maxSets     = 1_000_000   // servers of all the sets that churn makes
+	maxUpdates  = 100_000_000 // endpoints that clients are told of by churn
 )
 
 // complete is the scenario with what was left out filled in, or an error that
@@ -112,6 +118,11 @@ func (c *checker) below(path string, check func(*checker)) {
 	c.errs = append(c.errs, inner.errs[:min(len(inner.errs), maxErrors-len(c.errs))]...)
 }
 
+// span checks a time that may be left out.
+func (c *checker) span(field string, d time.Duration) {
+	c.want(d >= 0 && d <= maxDuration, field, d, "0 to 24h")
+}
+
 // share says that x is from 0 to 1.
 func share(x float64) bool { return x >= 0 && x <= 1 }
 
@@ -122,19 +133,21 @@ func (s *Scenario) check() error {
 	c.want(s.Duration >= sliceLength && s.Duration <= maxDuration, "duration", s.Duration, "1s to 24h")
 	c.want(s.Warmup >= 0 && s.Warmup < max(s.Duration, 1), "warmup", s.Warmup, "less than duration")
 	c.want(s.Clients >= 1 && s.Clients <= maxClients, "clients", s.Clients, fmt.Sprintf("1 to %d", maxClients))
-	c.want(s.Discovery >= 0, "discovery", s.Discovery, "0 or more")
+	c.span("discovery", s.Discovery)
 	c.want(s.Calls.Goal > 0, "calls.goal", s.Calls.Goal, "above 0")
-	c.want(s.Calls.Deadline >= 0, "calls.deadline", s.Calls.Deadline, "0 or more")
+	c.span("calls.deadline", s.Calls.Deadline)
 	c.want(share(s.Calls.Unsafe), "calls.unsafe", s.Calls.Unsafe, "0 to 1")
 	if s.Network.Kind != "" || s.Network.Mean != 0 {
 		c.below("network", s.Network.check)
 	}
 	s.checkServers(c)
-	c.below("load", func(c *checker) { s.Load.check(c, s.capacity()) })
+	c.below("load", func(c *checker) { s.Load.check(c, s.capacity(), s.Duration) })
 	for i := range s.Faults {
 		c.below(fmt.Sprintf("faults[%d]", i), func(c *checker) { s.Faults[i].check(c, s) })
 	}
+	s.checkSum(c)
 	names := map[string]bool{}
+	c.want(len(s.Variants) <= maxVariants, "variants", len(s.Variants), fmt.Sprintf("at most %d", maxVariants))
 	for i := range s.Variants {
 		v := &s.Variants[i]
 		at := fmt.Sprintf("variants[%d]", i)
@@ -170,12 +183,12 @@ func (g *Servers) check(c *checker) {
 	c.want(g.Workers >= 1 && g.Workers <= maxWorkers, "workers", g.Workers, fmt.Sprintf("1 to %d", maxWorkers))
 	c.want(g.Speed > 0 && g.Speed <= 1e6, "speed", g.Speed, "above 0, up to 1e6")
 	c.want(g.Full >= 200 && g.Full <= 599, "full", g.Full, "200 to 599")
-	c.want(g.RetryAfter >= 0, "retryAfter", g.RetryAfter, "0 or more")
+	c.want(g.RetryAfter >= 0 && g.RetryAfter <= 86_400, "retryAfter", g.RetryAfter, "0 to 86400")
 	c.want(g.Weight >= 0 && g.Weight <= 1e6, "weight", g.Weight, "above 0, up to 1e6")
-	c.want(g.Join >= 0, "join", g.Join, "0 or more")
-	c.want(g.Leave == 0 || g.Leave > g.Join, "leave", g.Leave, "later than join")
+	c.span("join", g.Join)
+	c.want(g.Leave == 0 || g.Leave > g.Join && g.Leave <= maxDuration, "leave", g.Leave, "later than join, up to 24h")
 	c.want(g.Cold == 0 || g.Cold >= 1 && g.Cold <= 1e6, "cold", g.Cold, "1 to 1e6")
-	c.want(g.Warming >= 0, "warming", g.Warming, "0 or more")
+	c.span("warming", g.Warming)
 	c.below("work", g.Work.check)
 }
 
@@ -183,25 +196,27 @@ func (g *Servers) check(c *checker) {
 func (w *Work) check(c *checker) {
 	kinds := []string{"constant", "exponential", "normal", "lognormal", "pareto", "bimodal", "table"}
 	c.want(w.Kind == "" || slices.Contains(kinds, w.Kind), "kind", w.Kind, "one of "+strings.Join(kinds, ", "))
-	c.want(w.Max >= 0, "max", w.Max, "0 or more")
+	c.span("max", w.Max)
+	within := func(d time.Duration) bool { return d > 0 && d <= maxDuration }
 	switch w.Kind {
 	case "table":
-		c.want(len(w.Quantiles) >= 2 && slices.IsSorted(w.Quantiles) && w.Quantiles[0] >= 0,
-			"quantiles", w.Quantiles, "two or more times in order")
+		q := w.Quantiles
+		c.want(len(q) >= 2 && slices.IsSorted(q) && q[0] >= 0 && q[len(q)-1] <= maxDuration,
+			"quantiles", q, "two or more times in order, up to 24h")
 		return
 	case "lognormal":
-		c.want(w.Median > 0, "median", w.Median, "above 0")
+		c.want(within(w.Median), "median", w.Median, "above 0, up to 24h")
 	default:
-		c.want(w.Mean > 0, "mean", w.Mean, "above 0")
+		c.want(within(w.Mean), "mean", w.Mean, "above 0, up to 24h")
 	}
-	c.want(w.Deviation >= 0, "deviation", w.Deviation, "0 or more")
+	c.span("deviation", w.Deviation)
 	c.want(w.Kind != "pareto" || w.Shape > 1 && w.Shape <= 100, "shape", w.Shape, "above 1, up to 100")
-	c.want(w.Kind != "bimodal" || w.Slow > 0, "slow", w.Slow, "above 0")
+	c.want(w.Kind != "bimodal" || within(w.Slow), "slow", w.Slow, "above 0, up to 24h")
 	c.want(share(w.Share), "share", w.Share, "0 to 1")
 }
 
 // check checks a load.
-func (l *Load) check(c *checker, capacity float64) {
+func (l *Load) check(c *checker, capacity float64, whole time.Duration) {
 	kinds := []string{"constant", "ramp", "sine", "bursts", "steps", "trace"}
 	c.want(l.Kind == "" || slices.Contains(kinds, l.Kind), "kind", l.Kind, "one of "+strings.Join(kinds, ", "))
 	unit := 1.0
@@ -210,10 +225,13 @@ func (l *Load) check(c *checker, capacity float64) {
 	}
 	c.want(!math.IsNaN(unit) && l.peak()*unit > 0 && l.peak()*unit <= maxRate, "rate", l.peak(),
 		fmt.Sprintf("above 0, and up to %d calls a second", maxRate))
+	most := l.peak() * unit * min(whole, maxDuration).Seconds()
+	c.want(!(most > maxCalls), "rate", l.peak(),
+		fmt.Sprintf("at most %d calls, which are the highest rate times the duration; these were %.3g", maxCalls, most))
 	c.want(l.Rate >= 0, "rate", l.Rate, "0 or more")
 	c.want(l.To >= 0, "to", l.To, "0 or more")
 	if l.Kind == "sine" || l.Kind == "bursts" {
-		c.want(l.Period > 0, "period", l.Period, "above 0")
+		c.want(l.Period >= time.Millisecond && l.Period <= maxDuration, "period", l.Period, "1ms to 24h")
 	}
 	c.want(l.Kind != "bursts" || l.Length > 0 && l.Length <= l.Period, "length", l.Length, "above 0, up to period")
 	ordered := slices.IsSortedFunc(l.Points, func(a, b Point) int { return cmp.Compare(a.At, b.At) })
@@ -238,20 +256,56 @@ func (f *Fault) check(c *checker, s *Scenario) {
 	c.want(known, "servers", f.Servers, "the name of a group")
 	c.want(f.First >= 0, "first", f.First, "0 or more")
 	c.want(f.Count >= 0, "count", f.Count, "0 or more")
-	c.want(f.Start >= 0, "start", f.Start, "0 or more")
-	c.want(f.End == 0 || f.End > f.Start, "end", f.End, "later than start")
+	c.span("start", f.Start)
+	c.want(f.End == 0 || f.End > f.Start && f.End <= maxDuration, "end", f.End, "later than start, up to 24h")
 	c.want(f.Factor >= 1 && f.Factor <= 1e6 || f.Kind == "slow" && f.Factor > 0, "factor", f.Factor, "1 to 1e6")
 	c.want(share(f.Share), "share", f.Share, "0 to 1")
 	c.want(f.Status >= 400 && f.Status <= 599, "status", f.Status, "400 to 599")
-	c.want(f.Latency >= 0, "latency", f.Latency, "0 or more")
+	c.span("latency", f.Latency)
 	switch f.Kind {
 	case "pausing", "stall", "churn", "antagonist":
-		c.want(f.Period >= time.Millisecond, "period", f.Period, "1ms or more")
+		c.want(f.Period >= time.Millisecond && f.Period <= maxDuration, "period", f.Period, "1ms to 24h")
 	}
 	if f.Kind == "pausing" || f.Kind == "stall" {
 		c.want(f.Length > 0 && f.Length < f.Period, "length", f.Length, "above 0, less than period")
 	}
-	c.want(f.Length >= 0, "length", f.Length, "0 or more")
+	c.span("length", f.Length)
+}
+
+// checkSum checks what the faults come to together.
+func (s *Scenario) checkSum(c *checker) {
+	all := 0
+	for i := range s.Servers {
+		all += min(max(s.Servers[i].Count, 0), maxServers)
+	}
+	speeds, sets := 0.0, 0.0
+	for i := range s.Faults {
+		f := &s.Faults[i]
+		if f.Period < time.Millisecond {
+			continue // an error of its own
+		}
+		periods := float64(f.during(s.Duration)) / float64(f.Period)
+		path := fmt.Sprintf("faults[%d].period", i)
+		switch f.Kind {
+		case "antagonist":
+			speeds += periods * float64(all)
+			c.want(speeds <= maxSpeeds, path, f.Period, fmt.Sprintf("a longer one: all antagonists may change speed %d times", maxSpeeds))
+		case "churn":
+			sets += periods * 2 * float64(all)
+			c.want(sets <= maxSets, path, f.Period, fmt.Sprintf("a longer one: all sets may come to %d servers", maxSets))
+			c.want(sets*float64(s.Clients) <= maxUpdates, path, f.Period,
+				fmt.Sprintf("a longer one: clients may be told of %d endpoints", maxUpdates))
+		}
+	}
+}
+
+// during is how long the fault lasts, at most, in a run.
+func (f *Fault) during(whole time.Duration) time.Duration {
+	end := whole + afterwards
+	if f.End > 0 {
+		end = min(end, f.End)
+	}
+	return max(end-f.Start, 0)
 }
 
 // policy checks the parts of a policy that are there.

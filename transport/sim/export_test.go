@@ -48,3 +48,23 @@ func (a *Agenda) Next() (at int64, id int32, ok bool) {
 
 // Recovery is Row.Recovered of a series.
 func Recovery(series []Slice, from time.Duration) time.Duration { return recovery(series, from) }
+
+// A Standstill is a fault of kind pausing as it hits a server.
+type Standstill struct {
+	Period, Length, Offset, End time.Duration
+}
+
+// Finish is when work is done at a server with these faults. Skipping says whether
+// whole periods are left out at a time.
+func Finish(now, work time.Duration, skipping bool, faults ...Standstill) time.Duration {
+	s := &server{}
+	for _, f := range faults {
+		s.faults = append(s.faults, &effect{
+			Fault: &Fault{Kind: "pausing", Period: f.Period, Length: f.Length}, end: int64(f.End), offset: int64(f.Offset),
+		})
+	}
+	if s.pausing = len(faults); !skipping {
+		s.pausing = 2
+	}
+	return time.Duration(s.finish(int64(now), float64(work)))
+}

@@ -17,10 +17,9 @@ type histogram struct {
 // octaves is how many doublings of a microsecond are told apart: up to 18 hours.
 const octaves = 36
 
-// newHistogram makes an empty one.
-func newHistogram(fine int) histogram {
-	return histogram{fine: fine, counts: make([]uint32, (octaves+1)<<fine)}
-}
+// newHistogram makes an empty one, which takes no memory yet: a run may have
+// thousands of seconds.
+func newHistogram(fine int) histogram { return histogram{fine: fine} }
 
 // index is the bucket of a time. Below 1 << fine units of 1/2^fine µs the buckets
 // have equal sizes.
@@ -30,7 +29,7 @@ func (h *histogram) index(ns int64) int {
 		return int(x)
 	}
 	octave := bits.Len64(x) - 1 - h.fine
-	return min((octave+1)<<h.fine+int(x>>octave)&(1<<h.fine-1), len(h.counts)-1)
+	return min((octave+1)<<h.fine+int(x>>octave)&(1<<h.fine-1), (octaves+1)<<h.fine-1)
 }
 
 // low is the least time of a bucket in nanoseconds.
@@ -45,6 +44,9 @@ func (h *histogram) low(i int) float64 {
 
 // add counts a time.
 func (h *histogram) add(ns int64) {
+	if h.counts == nil {
+		h.counts = make([]uint32, (octaves+1)<<h.fine)
+	}
 	h.counts[h.index(ns)]++
 	h.total++
 }

@@ -245,3 +245,43 @@ func TestRecovery(t *testing.T) {
 		}
 	}
 }
+
+// TestStandstills: to leave out whole periods at a time changes nothing, and however
+// long the work and however short the periods, the end is found soon.
+func TestStandstills(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 8))
+	for range 5000 {
+		period := time.Duration(2 + r.IntN(50))
+		f := sim.Standstill{
+			Period: period, Length: 1 + time.Duration(r.IntN(int(period-1))),
+			Offset: time.Duration(r.IntN(int(period))), End: time.Duration(r.IntN(3000)),
+		}
+		now, work := time.Duration(r.IntN(500)), time.Duration(r.IntN(2000))
+		if got, want := sim.Finish(now, work, true, f), sim.Finish(now, work, false, f); got != want {
+			t.Fatalf("%d of work at %d, %+v: got %d, want %d", work, now, f, got, want)
+		}
+	}
+	f := sim.Standstill{Period: ms, Length: 999 * time.Microsecond, End: math.MaxInt64}
+	if got, want := sim.Finish(0, time.Hour, true, f), 1000*time.Hour; got < want-ms || got > want {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	f.Length = ms - 1
+	if got := sim.Finish(0, 24*time.Hour, true, f); got < 24*time.Hour {
+		t.Errorf("got %v, want later than all else", got)
+	}
+	if got := sim.Finish(0, 24*time.Hour, true, f, f); got < 24*time.Hour {
+		t.Errorf("two: got %v, want later than all else", got)
+	}
+}
+
+// TestRareCalls: a rate so low that its distances fit into no integer brings no call,
+// and ends.
+func TestRareCalls(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for _, rate := range []float64{1e-300, 1e-12} {
+		l := sim.Load{Rate: rate}
+		if got := l.NextAfter(r, 5, time.Hour); got != int64(time.Hour) {
+			t.Errorf("rate %v: got %d, want the end of the run", rate, got)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"time"
@@ -91,8 +92,10 @@ func (r *run) loop() error {
 	defer r.drain()
 	r.planCall(0)
 	for n := 0; ; n++ {
-		if n%100_000 == 0 && r.ctx.Err() != nil {
-			return context.Cause(r.ctx)
+		if n%10_000 == 0 {
+			if err := r.goesOn(); err != nil {
+				return err
+			}
 		}
 		if r.waiting > 0 {
 			if err := r.await(); err != nil {
@@ -112,6 +115,22 @@ func (r *run) loop() error {
 		}
 	}
 	r.sweep()
+	return nil
+}
+
+// maxOpen is how many calls, and attempts at servers, may be under way. More than
+// that is a queue that nobody serves, and would only fill the memory.
+const maxOpen = 1_000_000
+
+// goesOn is nil unless the run has to be broken off.
+func (r *run) goesOn() error {
+	if r.ctx.Err() != nil {
+		return context.Cause(r.ctx)
+	}
+	if most := max(r.calls.used(), r.attempts.used()); most > maxOpen {
+		return fmt.Errorf("sim: %d calls are under way after %v, want at most %d: the servers cannot do the load; "+
+			"bound it by their queue and dropCancelled, calls.deadline, or a limit", most, time.Duration(r.clock.at).Round(time.Millisecond), maxOpen)
+	}
 	return nil
 }
 

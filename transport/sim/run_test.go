@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -305,6 +306,18 @@ func TestCancel(t *testing.T) {
 	defer stop()
 	if _, err := sim.Run(ctx, sc); !errors.Is(err, cause) {
 		t.Errorf("waiting: got %v, want %v", err, cause)
+	}
+}
+
+// TestOverrun: a queue that only grows ends the run before it fills the memory.
+func TestOverrun(t *testing.T) {
+	if testing.Short() {
+		t.Skip("has a million calls")
+	}
+	sc := small()
+	sc.Duration, sc.Load.Rate, sc.Policy.Balancer = 60*time.Second, 200_000, balancer.RoundRobin{}
+	if _, err := sim.Run(t.Context(), sc); err == nil || !strings.Contains(err.Error(), "calls are under way after 5") {
+		t.Errorf("got %v, want an error that says when there were too many calls", err)
 	}
 }
 

@@ -15,6 +15,7 @@ type server struct {
 	group    *Servers
 	endpoint tulle.Endpoint
 	faults   []*effect
+	pausing  int   // how many of them are standstills
 	joined   int64 // when it came
 	cold     bool  // it came after the start
 	gone     bool  // it refuses connections for good
@@ -74,6 +75,17 @@ func (e *effect) untilStill(now int64) int64 {
 		return next
 	}
 	return math.MaxInt64
+}
+
+// skip leaves out as many whole periods as the work lasts at least, from the end of a
+// standstill on: each takes what is between two standstills off the work.
+func (e *effect) skip(now, left int64) (int64, int64) {
+	works := int64(e.Period - e.Length)
+	n := min((left-1)/works, (e.end-now)/int64(e.Period))
+	if n <= 0 {
+		return now, left
+	}
+	return now + n*int64(e.Period), left - n*works
 }
 
 // factor is the speed of an antagonist's server. It is asked in the order of
@@ -142,10 +154,22 @@ func (s *server) workers(now int64) int {
 	return int(math.Ceil(n))
 }
 
+// never is later than all else that happens.
+const never = int64(1) << 61
+
+// maxStandstills is how many standstills of several faults one request is followed
+// through, one by one.
+const maxStandstills = 1_000_000
+
 // finish is when work is done that begins now: standstills are left out.
 func (s *server) finish(now int64, work float64) int64 {
-	left := int64(work)
-	for {
+	return min(s.end(now, work), never)
+}
+
+// end is finish without its bound.
+func (s *server) end(now int64, work float64) int64 {
+	left := int64(min(work, longest))
+	for range maxStandstills {
 		stop := int64(math.MaxInt64)
 		moved := false
 		for _, e := range s.faults {
@@ -154,6 +178,9 @@ func (s *server) finish(now int64, work float64) int64 {
 			}
 			if end := e.still(now); end > now {
 				now, moved = end, true
+				if s.pausing == 1 {
+					now, left = e.skip(now, left)
+				}
 				break
 			}
 			stop = min(stop, e.untilStill(now))
@@ -167,6 +194,7 @@ func (s *server) finish(now int64, work float64) int64 {
 			now = stop
 		}
 	}
+	return now + left
 }
 
 // answered takes note of a request that found so many others and took so long.

@@ -30,3 +30,6 @@ func (s *slab[T]) at(id int32) *T { return &s.blocks[id/slabBlock][id%slabBlock]
 
 // put gives an object back.
 func (s *slab[T]) put(id int32) { s.free = append(s.free, id) }
+
+// used is how many are given out.
+func (s *slab[T]) used() int { return int(s.next) - len(s.free) }

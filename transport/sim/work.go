@@ -31,8 +31,12 @@ func (w *Work) sample(r *rand.Rand) float64 {
 	if w.Max > 0 {
 		x = min(x, float64(w.Max))
 	}
-	return x
+	return min(x, longest)
 }
+
+// longest is what a time is cut at, so that sums of some fit into 64 bits: 1000
+// days, which is never. Tails of distributions have no end.
+const longest = float64(1000 * 24 * time.Hour)
 
 // sigma is the deviation of the logarithm.
 func (w *Work) sigma() float64 {
@@ -134,7 +138,11 @@ func (l *Load) next(r *rand.Rand, at int64, whole time.Duration) int64 {
 	}
 	peak := l.peak()
 	for at < int64(whole) {
-		at += int64(r.ExpFloat64() * 1e9 / peak)
+		gap := r.ExpFloat64() * 1e9 / peak
+		if gap >= float64(int64(whole)-at) {
+			return int64(whole) // the gap of a tiny rate fits into no integer
+		}
+		at += int64(gap)
 		if r.Float64()*peak < l.rate(time.Duration(min(at, int64(whole))), whole) {
 			return at
 		}

@@ -67,11 +67,18 @@ func (r *run) strike(f *Fault) {
 		}
 		e := r.effect(f)
 		s.faults = append(s.faults, e)
-		if f.Kind == "capacity" {
+		if f.Kind == "pausing" {
+			s.pausing++
+		}
+		if f.Kind == "capacity" && f.End > 0 {
 			r.change(e.end, func() { r.dispatch(s) })
 		}
 	}
 }
+
+// afterwards is how long after the last call an antagonist still has a speed: until
+// all calls have ended.
+const afterwards = time.Hour
 
 // effect is a fault as it hits one server or client.
 func (r *run) effect(f *Fault) *effect {
@@ -83,7 +90,7 @@ func (r *run) effect(f *Fault) *effect {
 		e.offset = r.fate.Int64N(int64(f.Period))
 	}
 	if f.Kind == "antagonist" {
-		e.end = min(e.end, int64(r.sc.Duration)+int64(time.Hour))
+		e.end = min(e.end, int64(r.sc.Duration+afterwards))
 		e.antagonize(r.fate)
 	}
 	return e
@@ -130,7 +137,7 @@ func (r *run) churn(f *Fault) {
 	r.change(r.clock.at+int64(f.Length), func() {
 		s := r.addServer(old.group)
 		s.cold, s.joined = true, r.clock.at
-		s.faults = old.faults
+		s.faults, s.pausing = old.faults, old.pausing
 		r.join(s)
 	})
 }
