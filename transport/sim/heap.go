@@ -16,6 +16,7 @@ const (
 	arriveEvent  kind = iota // a call comes
 	reachEvent               // an attempt reaches its server
 	doneEvent                // a server has finished an attempt
+	fixedEvent               // the fixed time of an answer is over
 	answerEvent              // an answer reaches its client
 	timeoutEvent             // the time of an attempt is over
 	retryEvent               // the pause before an attempt is over
@@ -27,7 +28,9 @@ const (
 )
 
 // seen says that code of a client runs at the event, which reads the clock.
-func (k kind) seen() bool { return k != reachEvent && k != doneEvent && k != probeEvent }
+func (k kind) seen() bool {
+	return k != reachEvent && k != doneEvent && k != fixedEvent && k != probeEvent
+}
 
 // agenda is a heap of events, the earliest first. Four children to a node make
 // it flatter than two, and its cache lines count more than its comparisons.

@@ -160,6 +160,8 @@ func (r *run) handle(e event) error {
 		r.reach(r.attempts.at(e.id), e.id)
 	case doneEvent:
 		r.done(r.attempts.at(e.id), e.id)
+	case fixedEvent:
+		r.leaveServer(r.attempts.at(e.id), e.id)
 	case answerEvent:
 		return r.answered(r.attempts.at(e.id), e.id)
 	case timeoutEvent:

@@ -281,6 +281,22 @@ func TestQueueBound(t *testing.T) {
 	}
 }
 
+// TestProbesOfStalled: requests that are answered after a fixed time are with their
+// server until then, and its probes tell so.
+func TestProbesOfStalled(t *testing.T) {
+	sc, err := sim.Named("a1-stalled-replica")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sc.Duration, sc.Faults[0].Start, sc.Faults[0].End = 10*time.Second, 2*time.Second, 8*time.Second
+	if sc, err = sc.Balanced("prequal"); err != nil {
+		t.Fatal(err)
+	}
+	if r := row(t, sc); r.Success() < 0.99 {
+		t.Errorf("got %.4f good, want 0.99 and more, as the server is known to be stalled", r.Success())
+	}
+}
+
 // TestBrokenBalancer: a policy of the user's own takes part, and what it does wrong
 // is an error.
 func TestBrokenBalancer(t *testing.T) {

@@ -183,13 +183,27 @@ func (r *run) reach(a *attempt, id int32) {
 			return
 		}
 	}
-	a.reached, a.found = now, int32(s.backlog)
-	s.backlog++
-	if now >= r.result.warmup {
-		r.result.deepest = max(r.result.deepest, s.backlog)
-	}
+	r.enterServer(a)
 	s.queue.push(id)
 	r.dispatch(s)
+}
+
+// enterServer counts an attempt in at its server, as a probe sees it.
+func (r *run) enterServer(a *attempt) {
+	s := a.server
+	a.reached, a.found = r.clock.at, int32(s.backlog)
+	s.backlog++
+	if r.clock.at >= r.result.warmup {
+		r.result.deepest = max(r.result.deepest, s.backlog)
+	}
+}
+
+// leaveServer counts it out, and sends its answer.
+func (r *run) leaveServer(a *attempt, id int32) {
+	s := a.server
+	s.backlog--
+	s.answered(int(a.found), r.clock.at-a.reached)
+	r.answer(a, id, fine, 0)
 }
 
 // hit lets the faults of the server have the attempt, and reports whether one
@@ -208,7 +222,8 @@ func (r *run) hit(a *attempt, id int32) bool {
 	case "stuck":
 		r.release(a, id, byServer)
 	case "fixed":
-		r.answer(a, id, fine, int64(e.Latency))
+		r.enterServer(a)
+		r.agenda.plan(r.clock.at+int64(e.Latency), fixedEvent, id, 0)
 	default:
 		if a.luck >= e.Share {
 			return false
@@ -244,11 +259,9 @@ func (r *run) dispatch(s *server) {
 
 // done is the end of work on an attempt.
 func (r *run) done(a *attempt, id int32) {
-	s := a.server
+	s := a.server // a may be another's when its answer is sent
 	s.busy--
-	s.backlog--
-	s.answered(int(a.found), r.clock.at-a.reached)
-	r.answer(a, id, fine, 0)
+	r.leaveServer(a, id)
 	r.dispatch(s)
 }
 

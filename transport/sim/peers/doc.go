@@ -3,6 +3,6 @@
 // and where it departs from it. They are [balancer.Policy] values like ours, but
 // for one goroutine at a time: that of a simulation.
 //
-// What they have in common: time is counted to the headers, also for failures,
-// and an attempt that the caller gave up tells nothing.
+// What they have in common: time is counted to the headers, also for failures
+// and for attempts that were given up; the latter are no failures.
 package peers

@@ -334,3 +334,22 @@ func TestPrequalProbes(t *testing.T) {
 		t.Errorf("got %v, want both of two", targets)
 	}
 }
+
+// TestPrequalReuse: among few servers the pool never runs dry, and an answer serves
+// one attempt. To use it up to 16 times sent herds after each answer.
+func TestPrequalReuse(t *testing.T) {
+	p := peers.Prequal{Rand: rand.New(rand.NewPCG(17, 18)).Uint64}.Build(members(16)).(peers.Prober)
+	for range 3 {
+		p.Probed(9, 50, sec, 0) // so that nobody else is hot
+	}
+	for _, i := range []int{1, 2, 3, 5} {
+		p.Probed(i, 1, 20*ms, 0)
+	}
+	p.Probed(4, 1, ms, 0)
+	if i := p.Pick(balancer.Query{}); i != 4 {
+		t.Fatalf("got %d, want the fastest one", i)
+	}
+	if i := p.Pick(balancer.Query{}); i == 4 {
+		t.Error("got the fastest one again, want another: its answer is used up")
+	}
+}

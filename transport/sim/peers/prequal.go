@@ -56,33 +56,32 @@ func (q Prequal) Build(m balancer.Members) balancer.Picker {
 		p.random = rand.Uint64
 	}
 	// Reuse: each probe may serve b attempts, so that the pool does not run dry
-	// (section 4 of the paper, with its delta of 1).
-	denominator := (1-float64(p.size)/float64(max(p.n, p.size+1)))*prequalProbes - 1
+	// (section 4 of the paper, with its delta of 1). With few endpoints the
+	// formula gives nothing; the pool is full then without reuse.
 	p.reuse = 1
-	if denominator > 0 {
-		p.reuse = max(1, int(2/denominator+0.5))
-	} else {
-		p.reuse = p.size
+	if d := (1-float64(p.size)/float64(p.n))*prequalProbes - 1; d > 0 {
+		p.reuse = min(max(1, 2/d), float64(p.size))
 	}
 	return p
 }
 
 // prequalPicker is the Picker of one set.
 type prequalPicker struct {
-	size, n, reuse int
-	random         func() uint64
-	pool           []probe
-	seen           []int // numbers of requests of late
-	at             int
-	worst          bool // whom to drop next
-	targets        []int
+	size, n int
+	reuse   float64
+	random  func() uint64
+	pool    []probe
+	seen    []int // numbers of requests of late
+	at      int
+	worst   bool // whom to drop next
+	targets []int
 }
 
 // probe is an answer in the pool.
 type probe struct {
 	i, inFlight int
 	latency, at time.Duration
-	uses        int
+	uses        int // that are left
 }
 
 // Node implements balancer.Picker.
@@ -107,7 +106,7 @@ func (p *prequalPicker) Pick(q balancer.Query) int {
 	}
 	i := p.pool[best].i
 	p.pool[best].inFlight++
-	if p.pool[best].uses++; p.pool[best].uses >= p.reuse {
+	if p.pool[best].uses--; p.pool[best].uses <= 0 {
 		p.pool = slices.Delete(p.pool, best, best+1)
 	}
 	return i
@@ -182,7 +181,11 @@ func (p *prequalPicker) Probed(i, inFlight int, latency, now time.Duration) {
 	if len(p.pool) >= p.size {
 		p.pool = slices.Delete(p.pool, 0, 1)
 	}
-	p.pool = append(p.pool, probe{i: i, inFlight: inFlight, latency: latency, at: now})
+	uses := int(p.reuse)
+	if float64(p.random()>>11)/(1<<53) < p.reuse-float64(uses) {
+		uses++ // rounded by chance, so that the mean is the formula's
+	}
+	p.pool = append(p.pool, probe{i: i, inFlight: inFlight, latency: latency, at: now, uses: uses})
 	if len(p.seen) < prequalSeen {
 		p.seen = append(p.seen, inFlight)
 	} else {
