@@ -11,13 +11,14 @@ import (
 const (
 	sedTau          = 10 * time.Second // mean lifetime of everything that is remembered
 	sedWindow       = 20               // latency samples remembered of one endpoint
+	sedTimeout      = 20               // means of the pool that a timeout at a full window counts as, at most
 	sedPrior        = 2                // weight, in samples, of the pool's mean in an estimate
 	sedPoolWindow   = 200              // latency samples remembered of the pool
 	sedVerdicts     = 10               // successes and failures remembered of one endpoint
-	sedVerdictPrior = 0.5              // successes that every endpoint starts with
+	sedVerdictPrior = 1                // successes that every endpoint starts with
 	sedWorst        = 0.001            // floor of the success share
 	sedOffset       = 1.5              // the attempt to send, and a little for those of other clients
-	sedShare        = 0.15             // share of recent picks above which an endpoint is overused
+	sedShare        = 0.125            // share of recent picks above which an endpoint is overused
 	sedSharePicks   = 100              // picks per half of the window in which shares are counted
 	sedIntroduction = 10 * time.Second // a new endpoint waits up to this long
 	sedChoices      = 32               // candidates of a pick
@@ -42,10 +43,11 @@ const (
 // The expected time is a mean of the last 20 latency samples, those of the last
 // 10 s counting most, drawn towards the mean of the pool where samples are few:
 // an endpoint that nobody uses drifts back to the mean, and a new one starts
-// there. A timeout is a sample like any other where it is above the estimate,
-// and says nothing where it is below. An endpoint whose waiting attempts are
-// older than its estimate is judged by their mean age, so a stuck one shows
-// before it answers. The chance of success comes from the last 10 verdicts, so
+// there. A timeout below the estimate says nothing. One above is a sample, of at
+// most 20 times the pool's mean where 20 samples are remembered, and of more the
+// fewer they are: an endpoint that always answered and once did not has paused.
+// An endpoint whose waiting attempts are older than its estimate is judged by
+// their mean age, so a stuck one shows before it answers. The chance of success comes from the last 10 verdicts, so
 // an endpoint that fails fast does not look fast. The idea is that of shortest
 // expected delay routing with Finagle's latency estimate and the in-flight age
 // of kratos; the shrinking, the exponent and the guards are ours.
@@ -58,8 +60,8 @@ const (
 // short.
 //
 // Two guards bound the damage of a wrong judgement. An endpoint that got more
-// than 15 % of the last 100 to 200 picks (or twice its fair share, where that is
-// more) is used only when nothing else is left: endpoints that answer quickly
+// than an eighth of the last 100 to 200 picks (or twice its fair share, where that
+// is more) is used only when nothing else is left: endpoints that answer quickly
 // and wrongly cannot draw all traffic. An endpoint that appears after the start
 // is left alone for a random time of up to Introduction, drawn per client, so
 // that the clients of a large fleet do not all try it at once. An endpoint that

@@ -72,14 +72,21 @@ func (n *sedNode) Answer(start, now time.Duration, sampling tulle.Sampling) {
 	if sampling == tulle.NoSample {
 		return
 	}
+	expected := 0.0
 	if sampling == tulle.CensoredSample {
-		if expected, _ := n.estimate(now); elapsed <= expected {
+		if expected, _ = n.estimate(now); elapsed <= expected {
 			return
 		}
 	}
 	n.mu.Lock()
 	n.decay(now)
 	w, s := unpack(n.latency.Load())
+	if sampling == tulle.CensoredSample && w > 0 {
+		// What answered all the time and once did not has paused; of what never
+		// answered the timeout is all that is known.
+		mean, _ := n.pool.mean()
+		elapsed = min(elapsed, max(expected, mean*sedTimeout*sedWindow/w))
+	}
 	n.latency.Store(pack(slide(w, s, elapsed, sedWindow)))
 	n.mu.Unlock()
 	n.pool.sample(elapsed, now)
@@ -189,7 +196,7 @@ func (n *sedNode) price(now time.Duration, epoch, window uint32) float64 {
 		queue /= weight
 	}
 	price := delay * (queue + sedOffset) * factor
-	if picks := n.recent(epoch); picks > uint32(sedShare*sedSharePicks) {
+	if picks := n.recent(epoch); float64(picks) > sedShare*sedSharePicks {
 		if _, bound := unpack(n.share.Load()); picks > uint32(bound*float64(window)) {
 			price *= overusedFactor
 		}

@@ -137,13 +137,15 @@ func TestAcceptance(t *testing.T) {
 		{"c3-refused", 99.97, 0},
 		{"c4-blackhole", 99.99, 0},
 		{"c6-shedding", 99.9, 0},
-		{"c8-fast-wrong", 84, 0}, // the share guard's 15 % of the picks
+		{"c8-fast-wrong", 87, 0}, // the share guard's eighth of the picks
 		{"d1-cold", 100, 100 * ms},
-		{"d2-cold-many", 100, 0},
+		{"d2-cold-many", 99.99, 0}, // a call or two of 130,000 are chance
 		{"e1-sparse", 99.9, 0},
 		{"e2-sparse-503", 99.5, 0},
 		{"e3-sparse-hole", 99.5, 0},
+		{"f1-brownout", 85, 0},
 		{"g1-unequal", 100, 0},
+		{"g2-pauses", 99.83, 0},
 		{"g3-brownout-two", 100, 0},
 	}
 	for _, tt := range tests {
