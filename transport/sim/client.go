@@ -26,8 +26,8 @@ type client struct {
 	stalls  []*effect
 }
 
-// newClient makes the engine of a client as package transport does.
-func newClient(p *transport.Policy, random func() uint64, byAddr map[string]*server) (*client, error) {
+// newClient makes the engine of a client in a zone as package transport does.
+func newClient(p *transport.Policy, zone string, random func() uint64, byAddr map[string]*server) (*client, error) {
 	c := &client{probing: &probing{Policy: p.Balancer, byAddr: byAddr}}
 	retrier, err := retry.New(*p.Retry)
 	if err != nil {
@@ -48,6 +48,7 @@ func newClient(p *transport.Policy, random func() uint64, byAddr map[string]*ser
 	}
 	c.engine = cluster.New(cluster.Config{
 		Policy: c.probing, Ejection: *p.Ejection, Breaker: c.breaker, Retrier: retrier, Rand: random,
+		Zone: zone, Locality: cluster.Locality(*p.Locality),
 	})
 	return c, nil
 }
@@ -153,7 +154,7 @@ func (r *run) enter(c *call) error {
 	if d := r.policy.Timeout; d > 0 && (c.end == 0 || now+int64(d) < c.end) {
 		c.end = now + int64(d)
 	}
-	if c.end != 0 && now >= c.end {
+	if c.end != 0 && now >= c.end && !r.policy.DarkDeadlines {
 		r.finish(c, false)
 		return nil
 	}
@@ -247,7 +248,7 @@ func (r *run) limitTime(c *call, a *attempt, id int32) {
 		a.due, a.own = r.clock.at+int64(d), true
 	}
 	if a.due != 0 {
-		r.agenda.plan(a.due, timeoutEvent, id, a.gen)
+		r.agenda.plan(max(a.due, r.clock.at), timeoutEvent, id, a.gen)
 	}
 }
 

@@ -322,6 +322,9 @@ func (c *checker) policy(p transport.Policy) {
 	if p.Breaker != nil {
 		c.section("breaker", p.Breaker.Validate())
 	}
+	if p.Locality != nil {
+		c.section("locality", p.Locality.Validate())
+	}
 	if p.Limit != nil {
 		c.section("limit", p.Limit.Validate())
 		c.want(p.Limit.Source == nil, "limit.source", "set", "none: a simulation cannot ask it")

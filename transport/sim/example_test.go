@@ -50,7 +50,7 @@ func ExampleParse() {
 	fmt.Println(err)
 	// Output:
 	// slow start 3 <nil>
-	// sim: sevrers: unknown key, want one of about, calls, clients, discovery, duration, faults, load, name, network, policy, seed, servers, source, variants, warmup
+	// sim: sevrers: unknown key, want one of about, calls, clients, discovery, duration, faults, load, name, network, policy, seed, servers, source, variants, warmup, zones
 	// sim: servers: 0: want one server at least that is there at the start
 	// sim: load.rate: 0: want above 0, and up to 10000000 calls a second
 }

@@ -3,7 +3,12 @@ package sim
 import (
 	"math/rand/v2"
 	"time"
+
+	"github.com/tullemesh/tulle/transport"
 )
+
+// Over is a Policy with what it leaves out taken from another.
+func Over(p, d transport.Policy) transport.Policy { return over(p, d) }
 
 // Bubble runs f in virtual time.
 func Bubble(f func() error) error { return bubble(f) }

@@ -3,10 +3,13 @@ package sim_test
 import (
 	"math"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/tullemesh/tulle/balancer"
+	"github.com/tullemesh/tulle/transport"
 	"github.com/tullemesh/tulle/transport/sim"
 )
 
@@ -282,6 +285,31 @@ func TestRareCalls(t *testing.T) {
 		l := sim.Load{Rate: rate}
 		if got := l.NextAfter(r, 5, time.Hour); got != int64(time.Hour) {
 			t.Errorf("rate %v: got %d, want the end of the run", rate, got)
+		}
+	}
+}
+
+// TestWholePolicy: a run uses all that a Policy can say. A new field that the
+// simulator does not know would be ignored without a word.
+func TestWholePolicy(t *testing.T) {
+	p := transport.Policy{Balancer: balancer.Random{}}
+	v := reflect.ValueOf(&p).Elem()
+	for i := range v.NumField() {
+		switch f := v.Field(i); f.Kind() {
+		case reflect.Int64:
+			f.SetInt(int64(time.Second))
+		case reflect.Bool:
+			f.SetBool(true)
+		case reflect.Pointer:
+			f.Set(reflect.New(f.Type().Elem()))
+		}
+		if v.Field(i).IsZero() {
+			t.Errorf("%s: this test cannot set it", v.Type().Field(i).Name)
+		}
+	}
+	for _, got := range []transport.Policy{sim.Over(p, transport.Policy{}), sim.Over(transport.Policy{}, p)} {
+		if !reflect.DeepEqual(got, p) {
+			t.Errorf("got %+v, want %+v", got, p)
 		}
 	}
 }

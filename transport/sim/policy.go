@@ -20,11 +20,13 @@ func over(p, d transport.Policy) transport.Policy {
 	if p.AttemptTimeout == 0 {
 		p.AttemptTimeout = d.AttemptTimeout
 	}
+	p.DarkDeadlines = p.DarkDeadlines || d.DarkDeadlines
 	p.Timeout, p.AttemptTimeout = max(p.Timeout, 0), max(p.AttemptTimeout, 0)
 	p.Balancer = first[balancer.Policy](p.Balancer, d.Balancer, balancer.ShortestExpectedDelay{})
 	p.Retry = first(p.Retry, d.Retry, &retry.Config{})
 	p.Ejection = first(p.Ejection, d.Ejection, &breaker.OutlierConfig{})
 	p.Breaker = first(p.Breaker, d.Breaker, &breaker.Config{})
+	p.Locality = first(p.Locality, d.Locality, &transport.Locality{})
 	p.Limit = first(p.Limit, d.Limit, &limit.Config{})
 	return p
 }

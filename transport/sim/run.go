@@ -64,8 +64,12 @@ func newRun(ctx context.Context, sc *Scenario, p *transport.Policy) (*run, error
 	r.build()
 	policy := seeded(*p, stream(sc.Seed, 5).Uint64)
 	engine := stream(sc.Seed, 6).Uint64
-	for range sc.Clients {
-		c, err := newClient(&policy, engine, r.byAddr)
+	for k := range sc.Clients {
+		zone := ""
+		if len(sc.Zones) > 0 {
+			zone = sc.Zones[k%len(sc.Zones)]
+		}
+		c, err := newClient(&policy, zone, engine, r.byAddr)
 		if err != nil {
 			return nil, err
 		}

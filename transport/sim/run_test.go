@@ -386,6 +386,47 @@ func TestJoinAndLeave(t *testing.T) {
 	}
 }
 
+// TestZones: clients stay in their zone while it suffices, as a Transport does, unless
+// the policy says otherwise; priorities are used in their order.
+func TestZones(t *testing.T) {
+	sc := small()
+	sc.Clients, sc.Zones = 4, []string{"a", "b"}
+	quick, slow := sim.Work{Mean: 10 * ms}, sim.Work{Mean: 40 * ms}
+	sc.Servers = []sim.Servers{{Name: "a", Count: 4, Workers: 8, Zone: "a", Work: quick}, {Name: "b", Count: 4, Workers: 8, Zone: "b", Work: slow}}
+	sc.Policy.Balancer, sc.Policy.Locality = balancer.RoundRobin{}, &transport.Locality{Explore: -1, Tolerance: -1}
+	sc.Faults = []sim.Fault{{Kind: "refusing", Servers: "b"}}
+	sc.Calls.Once = true
+	if s := row(t, sc).Success(); s < 0.45 || s > 0.55 {
+		t.Errorf("got %.3f good, want those of the clients in zone a, a half", s)
+	}
+	sc.Zones, sc.Faults = []string{"a"}, nil
+	if r := row(t, sc); r.P99 > 12*ms {
+		t.Errorf("all in zone a: got %v, want the 10 ms of its servers", r.P99)
+	}
+	sc.Policy.Locality = &transport.Locality{Off: true}
+	if r := row(t, sc); r.P99 < 39*ms {
+		t.Errorf("off: got %v, want the 40 ms of the others, too", r.P99)
+	}
+	sc.Zones, sc.Servers[1].Priority = nil, 1
+	if r := row(t, sc); r.P99 > 12*ms {
+		t.Errorf("priorities: got %v, want the 10 ms of the first", r.P99)
+	}
+}
+
+// TestDarkDeadlines: calls whose time is up when they come are sent all the same, and
+// fail.
+func TestDarkDeadlines(t *testing.T) {
+	sc := small()
+	sc.Load, sc.Calls.Deadline = sim.Load{Rate: 100, Even: true}, 100*ms
+	sc.Faults = []sim.Fault{{Kind: "stall", Period: 5 * time.Second, Length: 500 * ms}}
+	light := row(t, sc)
+	sc.Policy.DarkDeadlines = true
+	dark := row(t, sc)
+	if light.Attempts >= light.Calls || dark.Attempts != dark.Calls || dark.Good > light.Good {
+		t.Errorf("got %d and %d attempts, %d and %d of %d good, want fewer than calls, as many, and no more", light.Attempts, dark.Attempts, light.Good, dark.Good, dark.Calls)
+	}
+}
+
 // TestEjectionAndBreaker: both are part of a run.
 func TestEjectionAndBreaker(t *testing.T) {
 	sc := small()

@@ -29,6 +29,10 @@ type Scenario struct {
 	// same chance.
 	Clients int
 
+	// Zones are those that the clients are in, in turn. Default: clients know no
+	// zone, and those of Servers mean nothing.
+	Zones []string
+
 	// Servers are the groups of endpoints. At least one server is there at the
 	// start.
 	Servers []Servers
@@ -100,9 +104,10 @@ type Servers struct {
 	// DropCancelled takes requests out of the queue whose client has left.
 	DropCancelled bool
 
-	// Weight and Zone are those of the endpoints.
-	Weight float64
-	Zone   string
+	// Weight, Zone and Priority are those of the endpoints.
+	Weight   float64
+	Zone     string
+	Priority int
 
 	// Join and Leave are when the servers come and go. Default: they are there
 	// from the start, and stay. One that goes finishes its work and refuses

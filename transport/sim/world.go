@@ -16,7 +16,7 @@ func (r *run) addServer(g *Servers) *server {
 	addr := fmt.Sprintf("10.%d.%d.%d:80", id>>16&0xff, id>>8&0xff, id&0xff)
 	s := &server{
 		id: id, group: g,
-		endpoint: tulle.Endpoint{Addr: addr, Zone: g.Zone, Weight: g.Weight},
+		endpoint: tulle.Endpoint{Addr: addr, Zone: g.Zone, Weight: g.Weight, Priority: g.Priority},
 	}
 	r.servers = append(r.servers, s)
 	r.byAddr[addr] = s
