@@ -107,7 +107,7 @@ compare: ## the bench against peers and proxies; writes docs/benchmarks.md and t
 .PHONY: sim
 sim: ## the simulator's scores over all scenarios
 	$(GO) run ./transport/sim/cmd/tulle-sim -score a,b,c,d,e,f,g,h \
-		-policies shortest_expected_delay,linkerd_biased,prequal,kratos,go_zero,finagle,linkerd,least_loaded,round_robin,random
+		-policies shortest_expected_delay,linkerd_biased,prequal,kratos,go_zero,finagle,linkerd,least_loaded,least_request,grpc_least_request,round_robin,random
 
 # Not part of ci: it takes SOAKTIME and half as much again.
 SOAKTIME ?= 10m
