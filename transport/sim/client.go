@@ -34,7 +34,8 @@ func newClient(p *transport.Policy, zone string, random func() uint64, byAddr ma
 		return nil, err
 	}
 	guard := *p.Breaker
-	guard.GoodLeft = func() bool { return c.engine.GoodLeft() }
+	inner := guard.GoodLeft
+	guard.GoodLeft = func() bool { return c.engine.GoodLeft() || inner != nil && inner() }
 	if c.breaker, err = breaker.New(guard); err != nil {
 		return nil, err
 	}

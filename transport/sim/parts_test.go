@@ -238,6 +238,7 @@ func TestRecovery(t *testing.T) {
 		{"all well", series(100, 100, 100), 0, 0},
 		{"bad before", series(0, 0, 100, 100, 100), 2 * time.Second, 0},
 		{"bad for a second", series(100, 50, 100, 100, 100), time.Second, time.Second},
+		{"bad in the second of its end", series(100, 50, 100, 100, 100), 1500 * ms, 500 * ms},
 		{"again bad", series(100, 50, 100, 98, 100, 99, 100), time.Second, 3 * time.Second},
 		{"to the end", series(100, 50, 50, 50), time.Second, sim.Never},
 		{"no calls", nil, time.Second, 0},

@@ -46,7 +46,7 @@ type Row struct {
 	Deepest int
 
 	// Recovered is how long after the end of the last fault the last second
-	// began in which less than 99 % of the calls were good; 0 if there was
+	// ended in which less than 99 % of the calls were good; 0 if there was
 	// none, Never if that was within the last 2 s of the run.
 	Recovered time.Duration
 
@@ -156,7 +156,7 @@ func lastEnd(sc *Scenario) time.Duration {
 func recovery(series []Slice, from time.Duration) time.Duration {
 	for i := len(series) - 1; i >= 0; i-- {
 		at := time.Duration(i) * sliceLength
-		if at < from {
+		if at+sliceLength <= from {
 			break
 		}
 		if s := series[i]; float64(s.Good) < 0.99*float64(s.Calls) {
