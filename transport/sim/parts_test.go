@@ -242,6 +242,7 @@ func TestRecovery(t *testing.T) {
 		{"again bad", series(100, 50, 100, 98, 100, 99, 100), time.Second, 3 * time.Second},
 		{"to the end", series(100, 50, 50, 50), time.Second, sim.Never},
 		{"no calls", nil, time.Second, 0},
+		{"nothing that ends", series(100, 50, 50), 0, 0},
 	}
 	for _, tt := range tests {
 		if got := sim.Recovery(tt.s, tt.from); got != tt.want {

@@ -47,7 +47,8 @@ type Row struct {
 
 	// Recovered is how long after the end of the last fault the last second
 	// ended in which less than 99 % of the calls were good; 0 if there was
-	// none, Never if that was within the last 2 s of the run.
+	// none, or no fault that ends, Never if that was within the last 2 s of the
+	// run.
 	Recovered time.Duration
 
 	// Series is the run second by second, by when the calls began.
@@ -152,8 +153,11 @@ func lastEnd(sc *Scenario) time.Duration {
 	return last
 }
 
-// recovery is Row.Recovered.
+// recovery is Row.Recovered for a fault that ended at from, 0 if none did.
 func recovery(series []Slice, from time.Duration) time.Duration {
+	if from == 0 {
+		return 0
+	}
 	for i := len(series) - 1; i >= 0; i-- {
 		at := time.Duration(i) * sliceLength
 		if at+sliceLength <= from {
