@@ -49,8 +49,11 @@ type GatewayOptions struct {
 //
 // As the Gateway API has it, a rule without backends, and without a redirect,
 // answers 500 (UNAVAILABLE over gRPC), and the parentRef's own Service is not
-// its implied backend. Retries: attempts counts repeats there, Retry.Attempts
-// all; backoff becomes MinBackoff.
+// its implied backend; an HTTPRoute without rules has one that matches all calls.
+// Hostnames are those that a call must be addressed to, which the Gateway API
+// leaves open for Services. Paths are percent-encoded there and not here. Retries:
+// attempts counts repeats there, Retry.Attempts all, so that 0 is 1; backoff
+// becomes MinBackoff.
 func ParseGateway(data []byte, options GatewayOptions) (*Gateway, error) {
 	v, err := parseJSON(data)
 	if err != nil {
@@ -141,7 +144,12 @@ func (r *reader) spec(o *object) {
 		}
 		hosts = append(hosts, host)
 	}
-	for i, rule := range o.list("rules") {
+	rules := o.list("rules")
+	if len(rules) == 0 && !r.grpc() && o != nil {
+		// The default of the Gateway API, for HTTPRoutes alone: one that matches all.
+		rules = []node{{o.at(".rules[0]"), map[string]any{}}}
+	}
+	for i, rule := range rules {
 		one := r.rule(rule.object())
 		one.Hosts = hosts
 		if one.Name == "" {
@@ -181,7 +189,7 @@ func (r *reader) key(o *object) string {
 	case r.options.Key != nil:
 		key := r.options.Key(namespace, name, port)
 		if key == "" {
-			o.at(".name").add(name, "a Service that has a key")
+			o.at(".name").add(name, "a Service that is configured")
 		}
 		return key
 	case namespace == r.g.Namespace:

@@ -83,6 +83,12 @@ func TestGatewayDefaults(t *testing.T) {
 		}},
 		"redirect full": {`{"filters": [{"type": "RequestRedirect", "requestRedirect": {"scheme": "https", "hostname": "h", "statusCode": 301, "path": {"type": "ReplaceFullPath", "replaceFullPath": "/x"}}}]}`,
 			route.Rule{Redirect: &route.Redirect{Scheme: "https", Host: "h", Status: 301, Path: route.PathEdit{Full: "/x"}}}},
+		"no repeats": {`{"retry": {"attempts": 0}, "backendRefs": [{"name": "v1"}]}`, route.Rule{Retry: &route.Retry{Attempts: 1}, Backends: []route.Backend{{Service: "v1"}}}},
+		"encoded paths": {`{"matches": [{"path": {"value": "/a%20b/%C3%A9"}}, {"path": {"type": "Exact", "value": "/%3F"}}, {"path": {"type": "RegularExpression", "value": "/%41"}}],
+			"filters": [{"type": "URLRewrite", "urlRewrite": {"path": {"type": "ReplaceFullPath", "replaceFullPath": "/c%20d"}}}], "backendRefs": [{"name": "v1"}]}`, route.Rule{
+			Match:   []route.Match{{Path: route.PathMatch{Prefix: "/a b/é"}}, {Path: route.PathMatch{Exact: "/?"}}, {Path: route.PathMatch{Regex: "/%41"}}},
+			Rewrite: &route.Rewrite{Path: route.PathEdit{Full: "/c d"}}, Backends: []route.Backend{{Service: "v1"}},
+		}},
 		"mirror percent": {`{"filters": [{"type": "RequestMirror", "requestMirror": {"backendRef": {"name": "v2"}, "percent": 0}}], "backendRefs": [{"name": "v1"}]}`,
 			route.Rule{Mirror: &route.Mirror{Service: "v2", Percent: new(0.0)}, Backends: []route.Backend{{Service: "v1"}}}},
 	} {
@@ -94,6 +100,12 @@ func TestGatewayDefaults(t *testing.T) {
 		test.want.Name = "shop/r/0"
 		if !reflect.DeepEqual(g.Rules[0], test.want) {
 			t.Errorf("%s: got\n%+v\nwant\n%+v", name, g.Rules[0], test.want)
+		}
+	}
+	for _, data := range [][]byte{withRule(""), []byte(strings.Replace(string(withRule("")), `, "rules": []`, "", 1))} {
+		g, err := route.ParseGateway(data, route.GatewayOptions{})
+		if want := []route.Rule{{Name: "shop/r/0", Fixed: &route.Fixed{Status: 500}}}; err != nil || !reflect.DeepEqual(g.Rules, want) {
+			t.Errorf("no rules: got %+v, %v, want one that matches all", g, err)
 		}
 	}
 	grpc := strings.NewReplacer("HTTPRoute", "GRPCRoute", `"namespace": "shop", `, "").Replace(string(withRule(`{}, {"matches": [{"headers": [{"name": "a", "value": "b"}]}, {"method": {"type": "RegularExpression", "method": "G.*"}}], "backendRefs": [{"name": "v1"}]}`)))
@@ -160,6 +172,10 @@ func TestGatewayErrors(t *testing.T) {
 		{"no fraction", filter(`{"type": "RequestMirror", "requestMirror": {"backendRef": {"name": "a"}, "fraction": {"denominator": 0}}}`), `spec.rules[0].filters[0].requestMirror.fraction.numerator (missing)|spec.rules[0].filters[0].requestMirror.fraction.denominator 0: want 1 or more`},
 		{"pairs", filter(`{"type": "RequestHeaderModifier", "requestHeaderModifier": {"set": [1, {"name": "a", "value": "b"}, {"name": "a", "value": "c"}], "remove": [2]}}`),
 			`spec.rules[0].filters[0].requestHeaderModifier.set[0] 1: want an object|spec.rules[0].filters[0].requestHeaderModifier.set[2].name "a": want each name once|spec.rules[0].filters[0].requestHeaderModifier.remove[0] 2: want a header name`},
+		{"paths", withRule(`{"matches": [{"path": {"value": "/a%2fb"}}, {"path": {"type": "Exact", "value": "/a%"}}, {"path": {"value": "/a?b"}}, {"path": {"value": "/a/../b"}}], ` + backend + `}`),
+			`spec.rules[0].matches[0].path.value "/a%2fb": want a path with percent-encoding|spec.rules[0].matches[1].path.value "/a%"|spec.rules[0].matches[2].path.value "/a?b"|spec.rules[0].matches[3].path.value "/a/../b": want a path without elements`},
+		{"edited path", filter(`{"type": "URLRewrite", "urlRewrite": {"path": {"type": "ReplaceFullPath", "replaceFullPath": "/a%zz"}}}`), `spec.rules[0].filters[0].urlRewrite.path.replaceFullPath "/a%zz": want a path with percent-encoding`},
+		{"attempts", withRule(`{"retry": {"attempts": -1}, ` + backend + `}`), `spec.rules[0].retry.attempts -1: want 0 to 9`},
 		{"gateway parent only", spec(`{"parentRefs": [{"name": "gw"}]}`), `spec.parentRefs without a Service: want at least one of kind Service`},
 		{"no parent", spec(`{}`), `spec.parentRefs without a Service`},
 		{"section", spec(`{"parentRefs": [{"group": "", "kind": "Service", "name": "a", "sectionName": "http"}]}`), `spec.parentRefs[0].sectionName "http": want none`},
@@ -261,7 +277,7 @@ func TestGatewayKeys(t *testing.T) {
 		}
 	}
 	_, err := route.ParseGateway(data, route.GatewayOptions{Key: func(string, string, int) string { return "" }})
-	if err == nil || !strings.Contains(err.Error(), `spec.parentRefs[1].name "a": want a Service that has a key`) {
+	if err == nil || !strings.Contains(err.Error(), `spec.parentRefs[1].name "a": want a Service that is configured`) {
 		t.Errorf("got %v, want the names without a key", err)
 	}
 }

@@ -170,6 +170,7 @@ func pathEdit(o *object) PathEdit {
 	if path == "" {
 		path = "/"
 	}
+	path = o.decoded(keys[kind], path, nil)
 	if kind == "ReplaceFullPath" {
 		return PathEdit{Full: path}
 	}

@@ -1,7 +1,10 @@
 package route
 
 import (
+	"net/url"
 	"regexp"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -70,15 +73,39 @@ func pathMatch(o *object) PathMatch {
 	}
 	switch kind := o.text("type", "PathPrefix"); kind {
 	case "Exact":
-		return PathMatch{Exact: path}
+		return PathMatch{Exact: o.decoded("value", path, theirPaths)}
 	case "PathPrefix":
-		return PathMatch{Prefix: path}
+		return PathMatch{Prefix: o.decoded("value", path, theirPaths)}
 	case "RegularExpression":
 		return PathMatch{Regex: path}
 	default:
 		o.at(".type").add(kind, "Exact, PathPrefix or RegularExpression")
 	}
 	return PathMatch{}
+}
+
+// theirPaths is what the Gateway API lets stand in a path that is matched; what
+// it refuses besides (HTTPPathMatch) would match no request that a client sends.
+var theirPaths = regexp.MustCompile(`^(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|%[0-9A-Fa-f]{2})+$`)
+
+// decoded is a path without its percent-encoding, which paths have there and not
+// here; "/" if it cannot be decoded. Form is what it must look like, or nil.
+func (o *object) decoded(key, path string, form *regexp.Regexp) string {
+	plain, err := url.PathUnescape(path)
+	switch {
+	case err != nil || form != nil && !form.MatchString(path) || strings.Contains(strings.ToLower(path), "%2f"):
+		o.at(".%s", key).add(path, "a path with percent-encoding, without %%2F, ? and #")
+		return "/"
+	case form != nil && dotted(path):
+		o.at(".%s", key).add(path, "a path without elements . and ..")
+		return "/"
+	}
+	return plain
+}
+
+// dotted says that an element of a path is "." or "..".
+func dotted(path string) bool {
+	return slices.ContainsFunc(strings.Split(path, "/"), func(e string) bool { return e == "." || e == ".." })
 }
 
 // value reads how a header or parameter is matched.
@@ -175,8 +202,8 @@ func (r *reader) retry(o *object) *Retry {
 	}
 	if n, has := o.get("attempts"); has {
 		switch repeats := o.number("attempts", 1); {
-		case repeats < 1 || repeats > 9:
-			n.bad("1 to 9")
+		case repeats < 0 || repeats > 9:
+			n.bad("0 to 9")
 		default:
 			to.Attempts = repeats + 1
 		}
