@@ -183,6 +183,10 @@ func load(name string, data []byte, src *source, o *Options, old *memo) *loaded 
 func (b *builder) documents(docs []*yaml.Node, file *fileSection) {
 	seen := false
 	for _, doc := range docs {
+		if isList(doc) {
+			b.gateways = append(b.gateways, b.routesOf(doc, b.file)...)
+			continue
+		}
 		if isGateway(doc) {
 			b.gateways = append(b.gateways, gatewayRoute{doc, b.file})
 			continue

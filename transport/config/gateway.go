@@ -69,15 +69,62 @@ func (b *builder) routeFiles(patterns []string) (list []gatewayRoute) {
 				continue
 			}
 			for _, doc := range parseTree(path, data, b.probs) {
-				if isGateway(doc) {
-					list = append(list, gatewayRoute{doc, path})
-				} else if scalarAt(doc, "apiVersion") == "" {
-					b.probs.add(place{file: path, line: doc.Line, column: doc.Column}, "want objects of Kubernetes, such as an HTTPRoute")
-				}
+				list = append(list, b.routesOf(doc, path)...)
 			}
 		}
 	}
 	return list
+}
+
+// routesOf are the routes that a document of a file of routes is or lists.
+func (b *builder) routesOf(doc *yaml.Node, path string) (list []gatewayRoute) {
+	switch {
+	case isList(doc):
+		for _, item := range items(doc) {
+			list = append(list, b.routesOf(item, path)...)
+		}
+	case isGateway(doc) && !isInfrastructure(scalarAt(doc, "kind")):
+		list = append(list, gatewayRoute{doc, path})
+	case scalarAt(doc, "apiVersion") == "":
+		b.probs.add(place{file: path, line: doc.Line, column: doc.Column}, "want objects of Kubernetes, such as an HTTPRoute")
+	}
+	return list
+}
+
+// isInfrastructure says that objects of a kind of the Gateway API stand beside
+// routes and say nothing of where calls go.
+func isInfrastructure(kind string) bool {
+	return kind == "Gateway" || kind == "GatewayClass" || kind == "ReferenceGrant"
+}
+
+// isList says that a document is a list of objects: what kubectl prints of several
+// is a List of v1, what the cluster itself answers an HTTPRouteList.
+func isList(doc *yaml.Node) bool {
+	version, list := scalarAt(doc, "apiVersion"), valueAt(doc, "items")
+	return strings.HasSuffix(scalarAt(doc, "kind"), "List") && (version == "v1" || isGateway(doc)) &&
+		list != nil && list.Kind == yaml.SequenceNode
+}
+
+// items are the objects of a list. Those of an HTTPRouteList need not say what they
+// are, as the list does.
+func items(list *yaml.Node) []*yaml.Node {
+	var all []*yaml.Node
+	for _, item := range valueAt(list, "items").Content {
+		if isGateway(list) && item.Kind == yaml.MappingNode && valueAt(item, "kind") == nil && valueAt(item, "apiVersion") == nil {
+			own := *item
+			own.Content = append(slices.Clone(item.Content),
+				named("apiVersion", item), named(scalarAt(list, "apiVersion"), item),
+				named("kind", item), named(strings.TrimSuffix(scalarAt(list, "kind"), "List"), item))
+			item = &own
+		}
+		all = append(all, item)
+	}
+	return all
+}
+
+// named is a text at the place of another node.
+func named(text string, at *yaml.Node) *yaml.Node {
+	return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: text, Line: at.Line, Column: at.Column}
 }
 
 // attach gives services the rules of routes of the Gateway API that name them as
@@ -117,13 +164,13 @@ func (b *builder) gateway(g gatewayRoute, cfg *transport.Config) *route.Gateway 
 		return nil // it was said why: what was converted is maps, lists, texts and numbers
 	}
 	namespace := cmp.Or(scalarAt(valueAt(g.doc, "metadata"), "namespace"), "default")
-	unknown := ""
+	unknown := map[string]bool{} // names, as an error shows them
 	parsed, err := route.ParseGateway(data, route.GatewayOptions{
 		Position: func(path string) (string, int) { return g.file, c.line(path, g.doc.Line) },
 		Key: func(ns, name string, port int) string {
 			key := b.serviceOf(cfg, ns, name, port, ns == namespace)
 			if key == "" {
-				unknown, key = name, name
+				unknown[fmt.Sprintf("%q", name)] = true
 			}
 			return key
 		},
@@ -133,14 +180,12 @@ func (b *builder) gateway(g gatewayRoute, cfg *transport.Config) *route.Gateway 
 		if re, ok := err.(*route.Error); ok {
 			at.line, at.key = max(re.Line, at.line), re.Path
 			err = fmt.Errorf("%s: want %s", re.Value, re.Want)
+			if unknown[re.Value] && strings.HasSuffix(re.Path, ".name") {
+				err = fmt.Errorf("%s: want one of the services: %s", re.Value, strings.Join(sorted(cfg.Services), ", "))
+			}
 		}
 		b.probs.add(at, "%s", bounded(err.Error()))
 	})
-	if err == nil && unknown != "" {
-		b.probs.add(place{file: g.file, line: c.line("spec.parentRefs", g.doc.Line), column: 1, key: "spec.parentRefs"},
-			"%s: want services that are configured: %s", shown(unknown), bounded(strings.Join(sorted(cfg.Services), ", ")))
-		return nil
-	}
 	return parsed
 }
 

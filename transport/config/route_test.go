@@ -240,8 +240,8 @@ func TestGatewayErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct{ from, to, want string }{
-		{"name: users, port", "name: nobody, port", `7:1: spec.parentRefs: "nobody": want services that are configured: orders, users`},
-		{"name: orders", "name: nobody", `want services that are configured: orders, users`},
+		{"name: users, port", "name: nobody, port", `7:1: spec.parentRefs[0].name: "nobody": want one of the services: orders, users`},
+		{"name: orders", "name: nobody", `10:1: spec.rules[0].backendRefs[0].name: "nobody": want one of the services: orders, users`},
 		{"PathPrefix", "PathSuffix", "9:1: spec.rules[0].matches[0].path.type: "},
 		{"backendRefs", "backends", "10:1: spec.rules[0].backends: "},
 		{"weight: 1", "weight: 1, weight: 2", `the key "weight" is already on line 10`},
@@ -263,6 +263,39 @@ func TestGatewayErrors(t *testing.T) {
 	_, err := config.Load(filepath.Join(dir, "tulle.yaml"), config.Options{})
 	if got := config.Problems(err); len(got) != 3 || !strings.HasSuffix(got[0].Error(), "routes.yaml:1:1: want objects of Kubernetes, such as an HTTPRoute") {
 		t.Errorf("got %v, want three problems", err)
+	}
+}
+
+// Lists are what kubectl prints of several objects. Objects of other kinds in them,
+// and beside them, are passed over; what is a route and cannot be read is not.
+func TestGatewayLists(t *testing.T) {
+	const head = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute"
+	whole := strings.TrimSpace(fmt.Sprintf(httpRoute, "x", "2026-01-02T00:00:00Z"))
+	item := func(text string) string {
+		return "\n- " + strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n  ")
+	}
+	list := "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Service}\n- {apiVersion: gateway.networking.k8s.io/v1, kind: Gateway}" + item(whole)
+	bare := head + "List\nitems:" + item(strings.TrimPrefix(whole, head))
+	dir := t.TempDir()
+	for name, text := range map[string]string{"of kubectl": list, "of the cluster": bare} {
+		write(t, dir, "routes.yaml", text+"\n---\n{apiVersion: gateway.networking.k8s.io/v1beta1, kind: ReferenceGrant}\n",
+			"tulle.yaml", "services: {users: {target: static://a}, orders: {target: static://b}}\nrouteFiles: [routes.yaml]\n")
+		r, err := config.Load(filepath.Join(dir, "tulle.yaml"), config.Options{})
+		if err != nil {
+			t.Errorf("%s: %v\n%s", name, err, text)
+			continue
+		}
+		if users := r.Transport.Services["users"]; len(users.Rules) != 1 || !users.OnlyRules {
+			t.Errorf("%s: got %+v, want the rule of the list", name, users)
+		}
+		r, err = parse("services: {users: {target: static://a}, orders: {target: static://b}}\n---\n" + text)
+		if err != nil || len(r.Transport.Services["users"].Rules) != 1 {
+			t.Errorf("%s, in the file itself: got %+v, %v, want the rule of the list", name, r, err)
+		}
+	}
+	_, err := parse("services: {users: {target: static://a}}\n---\n{apiVersion: v1, kind: List, items: [{apiVersion: gateway.networking.k8s.io/v1, kind: TLSRoute}, 7]}")
+	if got := config.Problems(err); len(got) != 2 {
+		t.Errorf("got %v, want two problems", err)
 	}
 }
 
