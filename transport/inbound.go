@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/tullemesh/tulle"
@@ -102,10 +103,19 @@ func withoutOverrides(r *http.Request) *http.Request {
 	return own
 }
 
-// overrides says that there are some in a header, readable or not.
+// overrides says that there are some in a header, readable or not. Keys that were
+// not written by Header.Set, as where metadata of gRPC is copied, are what the server
+// reads all the same.
 func overrides(h http.Header) bool {
-	read, err := route.Read(h)
-	return err != nil || read != nil
+	if read, err := route.Read(h); err != nil || read != nil {
+		return true
+	}
+	for name := range h {
+		if strings.EqualFold(name, route.Header) || name != "Baggage" && strings.EqualFold(name, "Baggage") {
+			return true
+		}
+	}
+	return false
 }
 
 // foreign is the header for a service that is not ours: without what is for ours

@@ -163,7 +163,8 @@ type hops struct {
 func (h *hops) saw(name string, r *http.Request) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.seen = append(h.seen, strings.TrimSpace(name+": "+strings.Join(r.Header["Tulle-Route"], ",")))
+	baggage := strings.TrimPrefix(r.Header.Get("Baggage"), "a=b") // that of others may come
+	h.seen = append(h.seen, strings.TrimSpace(name+": "+strings.Join(r.Header["Tulle-Route"], ",")+baggage))
 }
 
 // take returns what was seen since the last time.
@@ -224,6 +225,20 @@ func TestOverrideTravels(t *testing.T) {
 		got, err := ask(t.Context(), mesh, "GET", test.url, "Tulle-Route", test.header)
 		if seen := h.take(); err != nil || got != test.want || seen != test.seen {
 			t.Errorf("%s: got %s, %v; seen %s\nwant %s; seen %s", test.name, got, err, seen, test.want, test.seen)
+		}
+	}
+	// Keys that Header.Set has not written, such as those of metadata, are the
+	// server's all the same.
+	for _, url := range []string{"http://theirs/", "http://" + unknown + "/"} {
+		req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+		req.Header = http.Header{"tulle-Route": {signed}, "baggage": {"a=b,tulle-route=" + strings.ReplaceAll(signed, "=", "%3D")}}
+		resp, err := mesh.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if seen := h.take(); strings.Contains(seen, "=") || len(req.Header) != 2 {
+			t.Errorf("other keys to %s: seen %s, left %v", url, seen, req.Header)
 		}
 	}
 	// Code overrides travel too, and those of a context that has both.
