@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 )
 
@@ -81,9 +82,32 @@ func (r *references) look(name string) (string, error) {
 // a letter or two would only make a text unreadable.
 func (r *references) hide(s string) string {
 	for _, secret := range r.secrets {
-		if len(secret) >= 3 {
-			s = strings.ReplaceAll(s, secret, "***")
+		quoted := strconv.Quote(secret)
+		for _, form := range []string{secret, quoted[1 : len(quoted)-1]} {
+			if len(form) >= 3 {
+				s = hidden(s, form)
+			}
 		}
 	}
 	return s
+}
+
+// hidden takes a secret out of a text, of a long one also the beginning alone, as
+// messages cut what is long.
+func hidden(s, secret string) string {
+	const enough = maxShown / 2
+	start := secret[:min(len(secret), enough)]
+	var b strings.Builder
+	for {
+		i := strings.Index(s, start)
+		if i < 0 {
+			return b.String() + s
+		}
+		end := i + len(start)
+		for end < len(s) && end-i < len(secret) && s[end] == secret[end-i] {
+			end++
+		}
+		b.WriteString(s[:i] + "***")
+		s = s[end:]
+	}
 }

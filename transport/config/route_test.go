@@ -326,10 +326,13 @@ func TestRoutingSecrets(t *testing.T) {
 		"rules: [{match: [{path: {regex: '(${S}'}}]}]",
 		"labels: {a: '${S}'}\nunknown: x",
 		"environment: '${S}'",
+		"rules: [{fixed: {status: 200, headers: {'a b': '${S}', c: '${S}\u007f'}}}]",
 	} {
-		_, err := parse(text, "S", "hunter2 hunter2")
-		if err == nil || strings.Contains(err.Error(), "hunter2") {
-			t.Errorf("%s: got %v, want an error without the secret", text, err)
+		for _, secret := range []string{"hunter2 hunter2", `hunter2"\hunter2`, strings.Repeat("hunter2 ", 600)} {
+			_, err := parse(text, "S", secret)
+			if err == nil || strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("%s: got %v, want an error without the secret", text, err)
+			}
 		}
 	}
 }

@@ -68,13 +68,7 @@ func (h *Headers) validate(p problems) {
 	seen := map[string]string{}
 	name := func(in, name string, p problems) {
 		key := textproto.CanonicalMIMEHeaderKey(name)
-		other, twice := seen[key]
-		switch {
-		case !isToken(name):
-			p.add(name, "a header name")
-		case isFraming(key):
-			p.add(name, "a header that is not of the message's framing, nor of tulle")
-		case twice:
+		if other, twice := seen[key]; headerName(name, p) && twice {
 			p.add(name, "each header once in set, add and remove; it is in %s", other)
 		}
 		seen[key] = in
@@ -94,6 +88,20 @@ func (h *Headers) validate(p problems) {
 	for i, key := range h.Remove {
 		name("remove", key, p.at(".remove[%d]", i))
 	}
+}
+
+// headerName notes a name that is none, or not for rules, and says whether all is
+// well.
+func headerName(name string, p problems) bool {
+	switch {
+	case !isToken(name):
+		p.add(name, "a header name")
+	case isFraming(textproto.CanonicalMIMEHeaderKey(name)):
+		p.add(name, "a header that is not of the message's framing, nor of tulle")
+	default:
+		return true
+	}
+	return false
 }
 
 const wantHeaderValue = "a header value without control characters, up to 4096 bytes"
@@ -164,8 +172,17 @@ func (f *Fixed) validate(p problems) {
 	if f.Body != "" && (f.Status == 204 || f.Status == 304) {
 		p.at(".body").add(len(f.Body), "none, as status %d has no body", f.Status)
 	}
-	h := Headers{Set: f.Headers}
-	h.validate(p.at(".headers"))
+	seen := map[string]bool{}
+	for _, name := range slices.Sorted(maps.Keys(f.Headers)) {
+		at, key := p.at(".headers[%q]", name), textproto.CanonicalMIMEHeaderKey(name)
+		if headerName(name, at) && seen[key] {
+			at.add(name, "each header once")
+		}
+		seen[key] = true
+		if !isHeaderValue(f.Headers[name]) {
+			at.add(f.Headers[name], wantHeaderValue)
+		}
+	}
 }
 
 // validate checks a fault.
