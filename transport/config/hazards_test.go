@@ -80,6 +80,12 @@ func TestJSON(t *testing.T) {
 			t.Errorf("%s: got %+v, %v, want %+v", name, r, err, yaml.Transport)
 		}
 	}
+	marked := "\ufeff{\"services\": {\"users\": {\"target\": \"static://127.0.0.1:1\"}}}" // as some editors write it
+	for _, name := range []string{"tulle.json", "tulle.yaml"} {
+		if r, err := config.Parse(name, []byte(marked), config.Options{}); err != nil || len(r.Transport.Services) != 1 {
+			t.Errorf("%s with a byte order mark: got %+v, %v", name, r, err)
+		}
+	}
 	for text, want := range map[string]string{
 		"{\n \"defaults\": {\"timeout\": \"1s\", \"timeout\": \"2s\"}}": `2:32: defaults: the key "timeout" is already on line 2`,
 		"{\n \"unknown\": 5\n}":     "2:13: unknown: \"5\": want one of",

@@ -176,6 +176,7 @@ func TestRoutingErrors(t *testing.T) {
 		"services:\n  a:\n    environments: {prod: {host: x}}":                                    "3:26: services.a.environments.prod: the key target is missing",
 		"services:\n  a:\n    environments: {prod: {target: x}}":                                  "3:27: services.a.environments.prod.target: ",
 		"services:\n  a:\n    target: static://a\n    rules: [{match: [{method: get}]}]":          "4:23: services.a.rules[0].match[0].method: ",
+		"services:\n  a:\n    environment: moon\n    environments: {prod: {target: static://b}}":  `3:5: services.a.environment: "moon": want one of prod`,
 		"override: {services: ['*'], environments: [B]}":                                          "1:44: override.environments[0]: ",
 		"override: {keys: [{id: k, secret: short}]}":                                              "override.keys[0].secret",
 		"routeFiles: [nowhere.yaml]":                                                              `1:14: routeFiles[0]: "nowhere.yaml": no such file`,

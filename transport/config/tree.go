@@ -29,6 +29,7 @@ const (
 // cannot be trusted.
 func parseTree(file string, data []byte, probs *problems) []*yaml.Node {
 	at := place{file: file, line: 1, column: 1}
+	data = bytes.TrimPrefix(data, []byte("\ufeff")) // which some editors write
 	if err := checkText(data); err != nil {
 		if e, ok := errors.AsType[*textError](err); ok {
 			at.line, at.column = lineOf(data, e.offset)

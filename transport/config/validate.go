@@ -17,8 +17,8 @@ func (b *builder) validate(cfg *transport.Config) {
 	setting.Walk(cfg.Validate(), func(path string, e *setting.Error, err error) {
 		if re, ok := err.(*route.Error); ok {
 			path = re.Path
-			if path == "default" {
-				path = "environment"
+			if outer, ok := strings.CutSuffix(path, "default"); ok && (outer == "" || strings.HasPrefix(outer, "services[") && strings.HasSuffix(outer, "].")) {
+				path = outer + "environment"
 			}
 			e = &setting.Error{Value: re.Value, Want: re.Want}
 			if re.File != "" && re.File != b.file && !b.probs.full() {
