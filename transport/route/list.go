@@ -34,6 +34,8 @@ type group struct {
 type entry struct {
 	path   string // prefix, "" for none and for a regular expression
 	method string
+	exact  string // value of the header in slot, "" for any
+	slot   int
 	c      *candidate
 }
 
@@ -86,7 +88,11 @@ func (g *group) add(c *candidate) {
 		g.exact[c.path] = append(g.exact[c.path], c)
 		g.exactLengths |= 1 << (len(c.path) % 64)
 	default:
-		g.rest = append(g.rest, entry{path: c.path, method: c.match.Method, c: c})
+		e := entry{path: c.path, method: c.match.Method, c: c}
+		if len(c.headers) > 0 && c.headers[0].slot < headerSlots && c.headers[0].name != "Host" {
+			e.exact, e.slot = c.headers[0].exact, c.headers[0].slot
+		}
+		g.rest = append(g.rest, e)
 	}
 }
 
@@ -105,7 +111,7 @@ func (l *list) find(in *Input) *candidate {
 	}
 	for i := range l.groups {
 		if g := &l.groups[i]; g.hostFits(in.Host) {
-			if c := g.find(in, &v); c != nil {
+			if c := g.find(in, &v, l.headers); c != nil {
 				return c
 			}
 		}
@@ -113,8 +119,8 @@ func (l *list) find(in *Input) *candidate {
 	return nil
 }
 
-// find is list.find for matches without GRPC.
-func (g *group) find(in *Input, v *view) *candidate {
+// find is list.find for matches without GRPC. Names are those of headers, by slot.
+func (g *group) find(in *Input, v *view, names []string) *candidate {
 	if g.exactLengths>>(len(v.path)%64)&1 != 0 {
 		for _, c := range g.exact[v.path] {
 			if c.methodFits(v.method) && c.valuesFit(in, v) {
@@ -125,6 +131,9 @@ func (g *group) find(in *Input, v *view) *candidate {
 	for i := range g.rest {
 		e := &g.rest[i]
 		if e.path != "" && !under(v.path, e.path) || e.method != "" && e.method != v.method {
+			continue
+		}
+		if e.exact != "" && !slices.Contains(v.headerIn(in, e.slot, names[e.slot]), e.exact) {
 			continue
 		}
 		if e.c.pathRe != nil && !e.c.pathRe.MatchString(v.path) {

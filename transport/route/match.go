@@ -142,11 +142,16 @@ func (v *view) header(in *Input, c *valueCond) []string {
 	if c.slot >= headerSlots {
 		return in.Header[c.name]
 	}
-	if bit := uint8(1) << c.slot; v.gotHeaders&bit == 0 {
+	return v.headerIn(in, c.slot, c.name)
+}
+
+// headerIn is header for a name with a slot.
+func (v *view) headerIn(in *Input, slot int, name string) []string {
+	if bit := uint8(1) << slot; v.gotHeaders&bit == 0 {
 		v.gotHeaders |= bit
-		v.headers[c.slot] = in.Header[c.name]
+		v.headers[slot] = in.Header[name]
 	}
-	return v.headers[c.slot]
+	return v.headers[slot]
 }
 
 // query looks up the first value of a query parameter.
