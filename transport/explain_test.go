@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"github.com/tullemesh/tulle/discovery"
 	"github.com/tullemesh/tulle/transport"
@@ -45,7 +46,9 @@ func (u untouched) Read([]byte) (int, error) {
 }
 
 // Explain says what a call would do; the call then does it.
-func TestExplain(t *testing.T) {
+func TestExplain(t *testing.T) { synctest.Test(t, testExplain) }
+
+func testExplain(t *testing.T) {
 	var sent atomic.Int64
 	base := fleet(func(req *http.Request, addr string) (*http.Response, error) {
 		if addr != "plain:1" { // the mirror's, which takes its time
@@ -76,6 +79,7 @@ func TestExplain(t *testing.T) {
 	if !errors.Is(far, route.ErrNoDestination) {
 		t.Errorf("Ready: got %v, want ErrNoDestination", far)
 	}
+	synctest.Wait() // for the endpoints of those that are not home, too
 	code := route.With(t.Context(), route.Override{Service: "svc", Environment: "prod"})
 	for _, test := range []struct {
 		name            string
