@@ -42,7 +42,7 @@
 // rules, the oldest first, and make it refuse calls that no rule matches, unless
 // it has the key onlyRules. A parentRef to a Service users of the namespace shop
 // is the service users.shop:80, users.shop, or users for a route of the same
-// namespace.
+// namespace; without a port it is each of them that has one, too.
 //
 // # References
 //

@@ -186,6 +186,9 @@ func (b *builder) gateway(g gatewayRoute, cfg *transport.Config) *route.Gateway 
 		}
 		b.probs.add(at, "%s", bounded(err.Error()))
 	})
+	if parsed != nil {
+		parsed.Services = b.allPorts(cfg, parsed.Services, g.doc, namespace)
+	}
 	return parsed
 }
 
@@ -203,8 +206,36 @@ func (b *builder) serviceOf(cfg *transport.Config, namespace, name string, port 
 		if key, ok := spelled(cfg.Services, n); ok {
 			return key
 		}
+		if all := portsOf(cfg, n); port == 0 && len(all) == 1 {
+			return all[0]
+		}
 	}
 	return ""
+}
+
+// portsOf are the services that are a name with a port.
+func portsOf(cfg *transport.Config, name string) []string {
+	return slices.DeleteFunc(sorted(cfg.Services), func(key string) bool {
+		rest, ok := strings.CutPrefix(canonical(key), canonical(name)+":")
+		return !ok || strings.Contains(rest, ":")
+	})
+}
+
+// allPorts adds to the parents of a route in a namespace the services that are a
+// port of one: a parentRef without a port is for all of them.
+func (b *builder) allPorts(cfg *transport.Config, keys []string, doc *yaml.Node, namespace string) []string {
+	refs := valueAt(valueAt(doc, "spec"), "parentRefs")
+	if refs == nil {
+		return keys
+	}
+	for _, ref := range refs.Content {
+		if scalarAt(ref, "kind") == "Service" && valueAt(ref, "port") == nil {
+			of := cmp.Or(scalarAt(ref, "namespace"), namespace)
+			keys = append(keys, portsOf(cfg, b.serviceOf(cfg, of, scalarAt(ref, "name"), 0, of == namespace))...)
+		}
+	}
+	slices.Sort(keys)
+	return slices.Compact(keys)
 }
 
 // A converter turns a document into values of JSON and remembers the lines.

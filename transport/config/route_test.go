@@ -2,9 +2,11 @@ package config_test
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -264,6 +266,37 @@ func TestGatewayErrors(t *testing.T) {
 	_, err := config.Load(filepath.Join(dir, "tulle.yaml"), config.Options{})
 	if got := config.Problems(err); len(got) != 3 || !strings.HasSuffix(got[0].Error(), "routes.yaml:1:1: want objects of Kubernetes, such as an HTTPRoute") {
 		t.Errorf("got %v, want three problems", err)
+	}
+}
+
+// A parentRef without a port is for all ports of its Service, one with a port for
+// that alone.
+func TestGatewayPorts(t *testing.T) {
+	for _, test := range []struct{ services, port, want string }{
+		{"users, users:81, users.shop:82, orders", ", port: 80", "users"},
+		{"users, users:80, users:81, orders", ", port: 80", "users:80"},
+		{"users, users:81, users:82, orders", "", "users users:81 users:82"},
+		{"users.shop, users.shop:81, users:82, users.web:83, orders", "", "users.shop users.shop:81"},
+		{"users:81, orders", "", "users:81"},
+		{"users:81, users:82, orders", "", ""},
+	} {
+		text := "services:\n"
+		for name := range strings.SplitSeq(test.services, ", ") {
+			text += fmt.Sprintf("  %q: {target: static://a, attemptTimeout: none}\n", name)
+		}
+		text += "---" + strings.Replace(fmt.Sprintf(httpRoute, "x", "2026-01-02T00:00:00Z"), ", port: 80}", test.port+"}", 1)
+		r, err := parse(text)
+		var got []string
+		if err == nil {
+			for _, name := range slices.Sorted(maps.Keys(r.Transport.Services)) {
+				if len(r.Transport.Services[name].Rules) > 0 {
+					got = append(got, name)
+				}
+			}
+		}
+		if strings.Join(got, " ") != test.want || (err != nil) != (test.want == "") {
+			t.Errorf("%s, port %q: got %v, %v, want %s", test.services, test.port, got, err, test.want)
+		}
 	}
 }
 
