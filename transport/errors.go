@@ -89,7 +89,7 @@ func (e *Error) Temporary() bool { return e.Timeout() }
 // fail makes the error of the call from that of its last attempt.
 func (x *exchange) fail(err error) error {
 	e := &Error{Service: x.svc.Name, Attempts: int(x.call.Attempt), Err: err}
-	e.unsent = x.call.Last.Class == tulle.Unsent || unreachable(err)
+	e.unsent = !x.sent && (x.call.Last.Class == tulle.Unsent || unreachable(err))
 	if x.endpoint != nil {
 		e.Endpoint = x.endpoint.Addr
 	}

@@ -43,6 +43,8 @@ type exchange struct {
 	// open counts what keeps the call running: RoundTrip, and each attempt
 	// whose lease has not ended.
 	open atomic.Int32
+
+	sent bool // an attempt may have reached somebody
 }
 
 // attempt is one try at one endpoint.
@@ -282,6 +284,7 @@ func (a *attempt) settle(resp *http.Response, err error) (*http.Response, error)
 	now := x.svc.Engine.Now()
 	o := a.classify(resp, err, false, now)
 	a.lease.Answer(&x.call, o, now)
+	x.sent = x.sent || o.Class != tulle.Unsent
 	x.call.Spent = x.replay.Spent()
 	a.measure(resp, &o)
 	if err != nil {

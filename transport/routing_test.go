@@ -220,6 +220,39 @@ func TestFailoverOfBodies(t *testing.T) {
 	}
 }
 
+// What may have reached somebody at home does not go on to another environment, also
+// where nobody could be reached any more when it was repeated.
+func TestFailoverOfWhatWasSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		attempts := 0
+		base := fleet(func(req *http.Request, addr string) (*http.Response, error) {
+			if addr != "test:1" {
+				return answer(req, 200, addr), nil
+			}
+			if attempts++; attempts == 1 {
+				return nil, io.ErrUnexpectedEOF
+			}
+			return nil, errRefused
+		})
+		rt := newTransport(t, transport.Config{
+			Base: base, Environment: "test",
+			Environments: map[string]route.Environment{"test": {Fallback: []string{"qa"}, Failover: true}},
+			Services: map[string]transport.Service{"svc": {Environments: places("test", "qa"), Classify: func(f tulle.HTTPFacts) tulle.Outcome {
+				if errors.Is(f.Err, io.ErrUnexpectedEOF) {
+					return tulle.Outcome{Class: tulle.Lost, Err: f.Err}
+				}
+				return refusals(f)
+			}}},
+		})
+		if got, err := ask(t.Context(), rt, "PUT", "http://svc/", "Idempotency-Key", "1"); err == nil || attempts < 2 {
+			t.Errorf("got %q after %d attempts, want the error of home", got, attempts)
+		}
+		if got, err := ask(t.Context(), rt, "PUT", "http://svc/"); err != nil || got != "qa:1" {
+			t.Errorf("the next call: got %q, %v, want qa:1", got, err)
+		}
+	})
+}
+
 // closing is a body that knows whether it was closed.
 type closing struct {
 	io.Reader
