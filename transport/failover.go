@@ -107,19 +107,49 @@ func (t *Transport) carry(tb *table, c *route.Chain, random uint64, req *http.Re
 // whether it came to nothing, as nobody could be reached.
 func (s *service) note(err error) bool {
 	if err == nil {
-		if s.failed.Load() != 0 {
-			s.failed.Store(0)
-		}
+		s.noteReached(true)
 		return false
 	}
 	var e *Error
 	if !errors.As(err, &e) || !e.unsent {
 		return false
 	}
-	now := max(1, int64(s.Engine.Now()))
-	s.failed.Store(now)
-	s.trial.Store(now)
+	s.noteReached(false)
 	return true
+}
+
+// noteReached takes in whether a call reached somebody.
+func (s *service) noteReached(reached bool) {
+	switch {
+	case !reached:
+		now := max(1, int64(s.Engine.Now()))
+		s.failed.Store(now)
+		s.trial.Store(now)
+	case s.failed.Load() != 0:
+		s.failed.Store(0)
+	}
+}
+
+// onward leads other calls along a chain as carry does those over HTTP: it is told
+// how the try at a step ended, the first one at first, and returns where the call goes
+// on to if that reached nobody, or nil. It is nil itself for a chain of one step.
+func (tb *table) onward(c *route.Chain, first int) func(reached bool) *service {
+	if len(c.Steps) == 1 {
+		return nil
+	}
+	at, next := first, 0
+	return func(reached bool) *service {
+		tb.destinations[c.Steps[at].Destination].noteReached(reached)
+		for ; !reached && next < len(c.Steps); next++ {
+			to := tb.destinations[c.Steps[next].Destination]
+			if next != first && to.levelNow().Healthy > 0 {
+				at = next
+				next++
+				return to
+			}
+		}
+		return nil
+	}
 }
 
 // unreachable says that a call failed before anything was sent, for reasons that
@@ -149,12 +179,17 @@ func replayed(req *http.Request) *http.Request {
 	return again
 }
 
-// shortened are the options of a call that has lost some time at a destination; nil
-// if there is none left.
+// shortened are the options of a call that has lost some time at a destination, and
+// been held up there if its rule wants that; nil if there is no time left.
 func shortened(options *destination.Options, svc *service, lost time.Duration) *destination.Options {
 	var o destination.Options
 	if options != nil {
 		o = *options
+	}
+	if o.Delay() > 0 {
+		ruled := *o.Ruled
+		ruled.Delay = 0
+		o.Ruled = &ruled
 	}
 	limit := options.CallTimeout(svc.Timeout)
 	if limit <= 0 {

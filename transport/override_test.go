@@ -293,6 +293,30 @@ func TestDialOverrides(t *testing.T) {
 	}
 }
 
+// A connection goes on to where its service may fall back if nobody can be reached
+// at home.
+func TestDialFailover(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	rt := newTransport(t, transport.Config{
+		Environment:  "local",
+		Environments: map[string]route.Environment{"local": {Fallback: []string{"staging"}, Failover: true}},
+		Services: map[string]transport.Service{"db": {Environments: map[string]transport.Destination{
+			"local": at("127.0.0.1:1"), "staging": at(l.Addr().String()),
+		}}},
+	})
+	for i := range 3 {
+		conn, err := rt.DialContext(t.Context(), "tcp", "db:5432")
+		if err != nil || conn.RemoteAddr().String() != l.Addr().String() {
+			t.Fatalf("%d: got %v, %v, want %v, which stands in", i, conn, err, l.Addr())
+		}
+		_ = conn.Close()
+	}
+}
+
 // A rule that looks at nothing that a connection has not is for connections too.
 func TestDialRules(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")

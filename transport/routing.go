@@ -51,10 +51,11 @@ func hostOf(req *http.Request) string {
 }
 
 // dialled is the destination of a connection: the service's own, unless a rule
-// that looks at nothing a connection has not, or an override, names another.
-func (tb *table) dialled(ctx context.Context, e *entry) (*service, error) {
+// that looks at nothing a connection has not, or an override, names another. It
+// returns where to go on to, too, see onward.
+func (tb *table) dialled(ctx context.Context, e *entry) (to *service, next func(reached bool) *service, err error) {
 	if e.direct {
-		return e.home, nil
+		return e.home, nil, nil
 	}
 	in := route.Input{
 		Handle: e.handle, Method: http.MethodConnect, Random: rand.Uint64(),
@@ -62,10 +63,10 @@ func (tb *table) dialled(ctx context.Context, e *entry) (*service, error) {
 	}
 	d := tb.routes.Decide(&in)
 	if d.Action != route.Send {
-		return nil, refused(&d, e)
+		return nil, nil, refused(&d, e)
 	}
-	_, svc := tb.place(d.Chain, in.Random, (*service).levelNow)
-	return svc, nil
+	step, to := tb.place(d.Chain, in.Random, (*service).levelNow)
+	return to, tb.onward(d.Chain, step), nil
 }
 
 // refused is the error of a call that is not to be sent.
@@ -172,16 +173,17 @@ func repeats(r *route.Retry) *retry.Override {
 // RouteRPC decides on a call of another protocol: where it goes, with which
 // options, and what becomes of its metadata. It is for the adapters that come with
 // this module. A call that its rule answers has neither a destination nor an
-// error.
+// error. Next, if it is not nil, is to be told whether the call reached somebody, at
+// this destination and at each that it returns for one that did not; nil is the end.
 func (t *Transport) RouteRPC(ctx context.Context, name string, in *route.Input, options *destination.Options) (
-	to *destination.Destination, d route.Decision, o *destination.Options, err error) {
+	to *destination.Destination, d route.Decision, o *destination.Options, next func(reached bool) *destination.Destination, err error) {
 	tb := t.table.Load()
 	e := tb.find(name)
 	if e == nil {
-		return nil, d, nil, fmt.Errorf("%w: %s", ErrUnknownService, name)
+		return nil, d, nil, nil, fmt.Errorf("%w: %s", ErrUnknownService, name)
 	}
 	if e.direct {
-		return &e.home.Destination, d, options, nil
+		return &e.home.Destination, d, options, nil, nil
 	}
 	in.Handle, in.Random = e.handle, rand.Uint64()
 	in.Overrides = tb.routes.Overrides(ctx, in.Header, time.Now())
@@ -195,12 +197,20 @@ func (t *Transport) RouteRPC(ctx context.Context, name string, in *route.Input, 
 	}
 	switch d.Action {
 	case route.Send:
-		_, svc := tb.place(d.Chain, in.Random, (*service).levelNow)
-		return &svc.Destination, d, o, nil
+		step, svc := tb.place(d.Chain, in.Random, (*service).levelNow)
+		if onward := tb.onward(d.Chain, step); onward != nil {
+			next = func(reached bool) *destination.Destination {
+				if to := onward(reached); to != nil {
+					return &to.Destination
+				}
+				return nil
+			}
+		}
+		return &svc.Destination, d, o, next, nil
 	case route.Refuse:
-		return nil, d, nil, refused(&d, e)
+		return nil, d, nil, nil, refused(&d, e)
 	}
-	return nil, d, nil, hold(ctx, e, o)
+	return nil, d, nil, nil, hold(ctx, e, o)
 }
 
 // hold holds up a call that is not sent, for as long as its rule says and as its

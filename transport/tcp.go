@@ -38,44 +38,52 @@ func (t *Transport) DialContext(ctx context.Context, network, addr string) (net.
 	defer t.gate.Exit()
 	tb := t.table.Load()
 	dial := dialerOf(tb.cfg.Base)
-	svc, err := t.dialTarget(ctx, tb, network, addr)
+	svc, next, err := t.dialTarget(ctx, tb, network, addr)
 	if err != nil {
 		return nil, err
 	}
 	if svc == nil {
 		return dial(ctx, network, addr)
 	}
-	d := &dialing{svc: svc, dial: dial, network: network}
-	_, d.port, err = net.SplitHostPort(addr)
+	_, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, fmt.Errorf("transport: address %q: %w", addr, err)
 	}
-	conn, err := d.run(ctx)
-	if err != nil {
-		e := &Error{Service: svc.Name, Endpoint: d.endpoint, Attempts: int(d.call.Attempt), Err: err}
-		return nil, e
+	for {
+		d := &dialing{svc: svc, dial: dial, network: network, port: port}
+		conn, err := d.run(ctx)
+		reached := err == nil
+		if err != nil {
+			err = &Error{Service: svc.Name, Endpoint: d.endpoint, Attempts: int(d.call.Attempt), Err: err}
+		}
+		if next == nil || ctx.Err() != nil || !reached && d.call.Last.Class != tulle.Unsent && !unreachable(err) {
+			return conn, err
+		}
+		if svc = next(reached); svc == nil {
+			return conn, err
+		}
 	}
-	return conn, nil
 }
 
-// dialTarget finds the service of an address; nil means that it is dialled as
-// it is.
-func (t *Transport) dialTarget(ctx context.Context, tb *table, network, addr string) (*service, error) {
+// dialTarget finds the service of an address, and where to go on to from there; nil
+// means that it is dialled as it is.
+func (t *Transport) dialTarget(ctx context.Context, tb *table, network, addr string) (
+	svc *service, next func(reached bool) *service, err error) {
 	switch network {
 	case "tcp", "tcp4", "tcp6":
 	default:
-		return nil, fmt.Errorf("transport: network %q: want tcp, tcp4 or tcp6", network)
+		return nil, nil, fmt.Errorf("transport: network %q: want tcp, tcp4 or tcp6", network)
 	}
 	if e := tb.find(addr); e != nil {
 		return tb.dialled(ctx, e)
 	}
 	switch tb.cfg.Unknown {
 	case Refuse:
-		return nil, fmt.Errorf("%w: %s", ErrUnknownService, addr)
+		return nil, nil, fmt.Errorf("%w: %s", ErrUnknownService, addr)
 	case Resolve:
-		return t.hosts.findHost(canonicalHost(addr))
+		svc, err = t.hosts.findHost(canonicalHost(addr))
 	}
-	return nil, nil
+	return svc, nil, err
 }
 
 // A dialFunc is the method of a net.Dialer.

@@ -40,6 +40,7 @@ type call struct {
 	release context.CancelFunc // of Context, or nil
 	left    atomic.Bool        // it was counted out
 
+	way        *way // nil if there is one destination
 	configured bool // the service config has method configs
 
 	followed *telemetry.Call // nil unless somebody follows the call
@@ -52,6 +53,7 @@ type call struct {
 	rpc      tulle.Call // guarded by mu
 	refusal  error      // guarded by mu: why the picker found no endpoint
 	picked   bool       // guarded by mu: the invocation in hand had a pick
+	sent     bool       // guarded by mu: an attempt may have reached somebody
 	current  *attempt   // guarded by mu: the latest
 	unsent   *unsent    // guarded by mu: what came of current, nil if that is settled
 	late     *late      // guarded by mu: an attempt whose true end is not known, or nil
@@ -259,6 +261,7 @@ func (a *attempt) finishLocked(info *balancer.DoneInfo) {
 		c.unsent = &unsent{a, o}
 		return
 	}
+	c.sent = c.sent || o.Class != tulle.Unsent
 	a.lease.Answer(&c.rpc, o, now)
 	a.lease.End(o, now)
 	a.measureLocked(&o)

@@ -1,13 +1,19 @@
 package tullegrpc
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/textproto"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 
+	"github.com/tullemesh/tulle"
+	"github.com/tullemesh/tulle/breaker"
 	"github.com/tullemesh/tulle/internal/destination"
+	"github.com/tullemesh/tulle/transport"
 	"github.com/tullemesh/tulle/transport/deadline"
 	"github.com/tullemesh/tulle/transport/route"
 )
@@ -16,7 +22,7 @@ import (
 func (c *channel) route(x *call, name string) error {
 	in := route.Input{Service: name, Path: x.method, Host: name, GRPC: true, Header: headerOf(x)}
 	in.Safe = c.methods.safe(x.method)
-	to, d, options, err := c.t.RouteRPC(x.Context, name, &in, x.options)
+	to, d, options, next, err := c.t.RouteRPC(x.Context, name, &in, x.options)
 	if err != nil {
 		return local(err)
 	}
@@ -24,10 +30,83 @@ func (c *channel) route(x *call, name string) error {
 		return answered(&d)
 	}
 	x.to, x.options = to, options
+	if next != nil {
+		x.way = &way{next: next, decision: d, ctx: x.Context}
+	}
 	if header := sent(x, &d, in.Header); header != nil {
 		x.Context = metadata.NewOutgoingContext(x.Context, metadataOf(header))
 	}
 	return nil
+}
+
+// way is where a call goes on to when it reaches nobody.
+type way struct {
+	next     func(reached bool) *destination.Destination
+	decision route.Decision
+	ctx      context.Context // before the rule and the destination changed it
+}
+
+// onward is the call at the next destination of its way, if it has come to err
+// without reaching anybody, and there is one and time for it; else nil.
+func (c *call) onward(err error) *call {
+	if c.way == nil {
+		return nil
+	}
+	reached, known := c.reached(err)
+	if !known {
+		return nil
+	}
+	to := c.way.next(reached)
+	if to == nil || c.way.ctx.Err() != nil {
+		return nil
+	}
+	y := &call{
+		Context: c.way.ctx, to: to, cc: c.cc, method: c.method, waits: c.waits, stream: c.stream, req: c.req,
+		sends: c.sends, configured: c.configured, way: c.way,
+	}
+	y.rpc.Safe, y.rpc.UnsentOnly = c.rpc.Safe, c.rpc.UnsentOnly
+	if y.options = c.remaining(); y.options == nil || !to.Gate.Enter() {
+		return nil
+	}
+	if header := sent(y, &y.way.decision, headerOf(y)); header != nil {
+		y.Context = metadata.NewOutgoingContext(y.Context, metadataOf(header))
+	}
+	y.follow()
+	return y
+}
+
+// reached says whether a call that has come to err reached somebody, as far as that is
+// known: time and the caller end calls that were on their way.
+func (c *call) reached(err error) (reached, known bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case err == nil || c.sent:
+		return true, err == nil || c.rpc.Last.Class == tulle.Answered
+	case c.rpc.Last.Class == tulle.Unsent && c.picked:
+		return false, true
+	}
+	return false, errors.Is(err, transport.ErrAllDown) || errors.Is(err, transport.ErrNoEndpoints) || errors.Is(err, breaker.ErrOpen)
+}
+
+// remaining are the options of the call with the time that is left of it, without what its
+// rule has held it up by; nil if there is none.
+func (c *call) remaining() *destination.Options {
+	var o destination.Options
+	if c.options != nil {
+		o = *c.options
+	}
+	if o.Delay() > 0 {
+		ruled := *o.Ruled
+		ruled.Delay = 0
+		o.Ruled = &ruled
+	}
+	if !c.end.IsZero() {
+		if o.Timeout = time.Until(c.end); o.Timeout <= 0 {
+			return nil
+		}
+	}
+	return &o
 }
 
 // sent is the metadata that goes out, as HTTP writes it; nil if nothing changes. It

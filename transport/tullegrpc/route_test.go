@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -59,6 +60,73 @@ func TestEnvironments(t *testing.T) {
 		if err != nil || reply.Hostname != c.want.addr {
 			t.Errorf("%s: got %v, %v, want %s", c.name, reply, err, c.want.addr)
 		}
+	}
+}
+
+// An RPC that reaches nobody at home goes on to where it may fall back. A lone
+// endpoint, which is never left out of picks, is no exception.
+func TestFailover(t *testing.T) {
+	for name, call := range map[string]func(context.Context, testpb.TestServiceClient) (string, error){
+		"unary": func(ctx context.Context, users testpb.TestServiceClient) (string, error) {
+			reply, err := users.UnaryCall(ctx, &testpb.SimpleRequest{})
+			return reply.GetHostname(), err
+		},
+		"stream": func(ctx context.Context, users testpb.TestServiceClient) (string, error) {
+			s, err := users.FullDuplexCall(ctx)
+			if err != nil {
+				return "", err
+			}
+			md, err := s.Header()
+			return strings.Join(md.Get("addr"), ""), err
+		},
+	} {
+		gone, back := serve(t), serve(t)
+		gone.stop()
+		answer := func(stream testpb.TestService_FullDuplexCallServer) error {
+			return stream.SendHeader(metadata.Pairs("addr", back.addr))
+		}
+		back.duplex.Store(&answer)
+		m, err := transport.New(transport.Config{
+			Environment:  "local",
+			Environments: map[string]route.Environment{"local": {Fallback: []string{"staging"}, Failover: true}},
+			Services: map[string]transport.Service{"users": {Environments: map[string]transport.Destination{
+				"local": {Resolver: static(gone)}, "staging": {Resolver: static(back)},
+			}}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer m.Close()
+		users := connect(t, m, "tulle:///users")
+		for i := range 3 {
+			if got, err := call(within(t), users); err != nil || got != back.addr {
+				t.Errorf("%s %d: got %q, %v, want %s, which stands in", name, i, got, err, back.addr)
+			}
+		}
+	}
+}
+
+// An RPC that reached somebody at home does not go on, whatever came of it.
+func TestFailoverOfWhatWasSent(t *testing.T) {
+	home, back := serve(t), serve(t)
+	busy := func(context.Context, *testpb.SimpleRequest) (*testpb.SimpleResponse, error) {
+		return nil, status.Error(codes.Unavailable, "busy")
+	}
+	home.unary.Store(&busy)
+	m, err := transport.New(transport.Config{
+		Environment:  "local",
+		Environments: map[string]route.Environment{"local": {Fallback: []string{"staging"}, Failover: true}},
+		Services: map[string]transport.Service{"users": {Environments: map[string]transport.Destination{
+			"local": {Resolver: static(home)}, "staging": {Resolver: static(back)},
+		}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	users := connect(t, m, "tulle:///users")
+	if _, err := users.UnaryCall(within(t), &testpb.SimpleRequest{}); status.Code(err) != codes.Unavailable || home.calls.Load() == 0 || back.calls.Load() != 0 {
+		t.Errorf("got %v after %d calls at home and %d elsewhere, want the error of home", err, home.calls.Load(), back.calls.Load())
 	}
 }
 

@@ -34,7 +34,7 @@ type rounds interface {
 
 // stream is the interceptor of DialOptions.
 func (c *channel) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string,
-	streamer grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	streamer grpc.Streamer, opts ...grpc.CallOption) (_ grpc.ClientStream, err error) {
 	s := &clientStream{desc: desc, open: func(ctx context.Context, opts []grpc.CallOption) (grpc.ClientStream, error) {
 		return streamer(ctx, desc, cc, method, opts...)
 	}}
@@ -45,8 +45,13 @@ func (c *channel) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.Cl
 			s.over(err)
 		}
 	}))
-	if err := c.begin(ctx, s, cc, method); err != nil {
-		s.finished(err)
+	err = errPanicked // until begin returns
+	defer func() {
+		if err != nil {
+			s.finished(err)
+		}
+	}()
+	if err = c.begin(ctx, s, cc, method); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -75,6 +80,21 @@ func (c *channel) begin(ctx context.Context, s *clientStream, cc *grpc.ClientCon
 	if err := c.enter(x, name, s.opts); err != nil {
 		return err
 	}
+	if host := x.options.Host(""); host != "" {
+		s.opts = append([]grpc.CallOption{grpc.CallAuthority(host)}, s.opts...)
+	}
+	for {
+		err := s.openAt(x)
+		next := x.onward(err)
+		if next == nil {
+			return err
+		}
+		x = next
+	}
+}
+
+// openAt opens the first attempt at one destination.
+func (s *clientStream) openAt(x *call) error {
 	if err := x.prepare(); err != nil {
 		err = x.error(err)
 		x.leave(err)
@@ -82,9 +102,6 @@ func (c *channel) begin(ctx context.Context, s *clientStream, cc *grpc.ClientCon
 	}
 	x.release = x.limited()
 	s.rounds = x
-	if host := x.options.Host(""); host != "" {
-		s.opts = append([]grpc.CallOption{grpc.CallAuthority(host)}, s.opts...)
-	}
 	return s.start(x)
 }
 
@@ -128,7 +145,7 @@ func (s *clientStream) start(ctx context.Context) (err error) {
 	err = errPanicked // until attempt returns
 	defer func() {
 		if err != nil {
-			s.over(err)
+			s.leave(err)
 		}
 	}()
 	if err = s.attempt(); err != nil {

@@ -28,12 +28,25 @@ func (c *channel) unary(ctx context.Context, method string, req, reply any, cc *
 	if err := c.enter(x, name, opts); err != nil {
 		return err
 	}
-	defer func() { x.leave(err) }()
-	err = errPanicked // until something is returned
-	if err := x.prepare(); err != nil {
-		return x.error(err)
+	err = errPanicked // until run returns
+	for {
+		err = x.run(req, reply, invoker, opts)
+		next := x.onward(err)
+		if next == nil {
+			return err
+		}
+		x = next
 	}
-	return x.invoke(req, reply, invoker, opts)
+}
+
+// run makes a unary call at one destination.
+func (c *call) run(req, reply any, invoker grpc.UnaryInvoker, opts []grpc.CallOption) (err error) {
+	defer func() { c.leave(err) }()
+	err = errPanicked // until something is returned
+	if err := c.prepare(); err != nil {
+		return c.error(err)
+	}
+	return c.invoke(req, reply, invoker, opts)
 }
 
 // leave ends the call: its time, and its being counted.
