@@ -37,12 +37,12 @@
 // Environments, rules, labels and overrides stand in the file as in
 // transport.Config, each key by the name of its field. Routes of the Gateway API
 // (HTTPRoute, GRPCRoute, and lists of them) are taken as they are, as further
-// documents of the file or from routeFiles, where objects of other kinds are passed
-// over: those that name a service as parent come after its own
-// rules, the oldest first, and make it refuse calls that no rule matches, unless
-// it has the key onlyRules. A parentRef to a Service users of the namespace shop
-// is the service users.shop:80, users.shop, or users for a route of the same
-// namespace; without a port it is each of them that has one, too.
+// documents of the file or from routeFiles, where objects of other kinds are
+// passed over. Those that name a service as parent come after its own rules, the
+// oldest first, and make it refuse calls that no rule matches, unless it has the
+// key onlyRules. A parentRef to a Service users of the namespace shop is the
+// service users.shop:80, users.shop, or users for a route of the same namespace;
+// without a port it is each of them that has one, too.
 //
 // # References
 //
