@@ -17,6 +17,7 @@ import (
 	"github.com/tullemesh/tulle"
 	"github.com/tullemesh/tulle/breaker"
 	"github.com/tullemesh/tulle/discovery"
+	"github.com/tullemesh/tulle/retry"
 	"github.com/tullemesh/tulle/transport"
 	"github.com/tullemesh/tulle/transport/limit"
 	"github.com/tullemesh/tulle/transport/route"
@@ -249,6 +250,29 @@ func TestFailoverOfWhatWasSent(t *testing.T) {
 		}
 		if got, err := ask(t.Context(), rt, "PUT", "http://svc/"); err != nil || got != "qa:1" {
 			t.Errorf("the next call: got %q, %v, want qa:1", got, err)
+		}
+	})
+}
+
+// A fault delays a call once, wherever that ends.
+func TestFailoverDelaysOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := fleet(func(req *http.Request, addr string) (*http.Response, error) {
+			if addr == "test:1" {
+				return nil, errRefused
+			}
+			return answer(req, 200, addr), nil
+		})
+		rt := newTransport(t, transport.Config{
+			Base: base, Environment: "test",
+			Environments: map[string]route.Environment{"test": {Fallback: []string{"qa"}, Failover: true}},
+			Rules:        []route.Rule{{Fault: &route.Fault{Delay: time.Minute}}},
+			Services:     map[string]transport.Service{"svc": {Classify: refusals, Environments: places("test", "qa"), Policy: transport.Policy{Retry: &retry.Config{Attempts: 1}}}},
+		})
+		began := time.Now()
+		got, err := ask(t.Context(), rt, "GET", "http://svc/")
+		if took := time.Since(began); err != nil || got != "qa:1" || took != time.Minute {
+			t.Errorf("got %s, %v after %v, want qa:1 after the delay", got, err, took)
 		}
 	})
 }
