@@ -189,6 +189,47 @@ func TestTelemetryAllocations(t *testing.T) {
 	}
 }
 
+// dropped is a span processor that keeps nothing.
+type dropped struct{}
+
+func (dropped) OnStart(context.Context, trace.ReadWriteSpan) {}
+func (dropped) OnEnd(trace.ReadOnlySpan)                     {}
+func (dropped) Shutdown(context.Context) error               { return nil }
+func (dropped) ForceFlush(context.Context) error             { return nil }
+
+func BenchmarkTelemetry(b *testing.B) {
+	spans := trace.NewTracerProvider(trace.WithSampler(trace.AlwaysSample()), trace.WithSpanProcessor(dropped{}))
+	meters := metric.NewMeterProvider(metric.WithReader(metric.NewManualReader()))
+	for _, c := range []struct {
+		name string
+		cfg  telemetry.Config
+	}{
+		{"no SDK", telemetry.Config{}},
+		{"metrics", telemetry.Config{MeterProvider: meters}},
+		{"spans", telemetry.Config{TracerProvider: spans, MeterProvider: meters, Propagator: propagation.TraceContext{}}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			rt, err := transport.New(transport.Config{
+				Base: stub{body: []byte("hello")}, Telemetry: c.cfg,
+				Services: map[string]transport.Service{"svc": {Resolver: manyEndpoints(10)}},
+			})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer rt.Close()
+			if err := rt.Ready(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+			req, _ := http.NewRequest(http.MethodGet, "http://svc/", nil)
+			buf := make([]byte, 64)
+			b.ReportAllocs()
+			for b.Loop() {
+				call(b, rt, req, buf)
+			}
+		})
+	}
+}
+
 // Who asks for it gets the record of a call, with what was decided and why; also in
 // the error.
 func TestRecord(t *testing.T) {
