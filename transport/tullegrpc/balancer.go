@@ -184,8 +184,11 @@ func (b *engineBalancer) publish() {
 		p.groups[engine] = gp
 		best = better(best, gp.state)
 	}
-	if b.known != nil && len(b.known.all) > 0 {
-		p.home = p.groups[b.known.all[0].to.Engine]
+	if b.known != nil {
+		p.configs = b.known.configs
+		if len(b.known.all) > 0 {
+			p.home = p.groups[b.known.all[0].to.Engine]
+		}
 	}
 	b.mu.Unlock()
 	if !closed {

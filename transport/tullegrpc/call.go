@@ -50,14 +50,15 @@ type call struct {
 	// in a unary call. In a stream an attempt ends on whatever goroutine sees
 	// the end of its context.
 	mu       sync.Mutex
-	rpc      tulle.Call // guarded by mu
-	refusal  error      // guarded by mu: why the picker found no endpoint
-	picked   bool       // guarded by mu: the invocation in hand had a pick
-	sent     bool       // guarded by mu: an attempt may have reached somebody
-	current  *attempt   // guarded by mu: the latest
-	unsent   *unsent    // guarded by mu: what came of current, nil if that is settled
-	late     *late      // guarded by mu: an attempt whose true end is not known, or nil
-	bound    bound      // guarded by mu: of the attempt in hand
+	rpc      tulle.Call    // guarded by mu
+	configs  methodConfigs // guarded by mu: with the retry policies, once there was a pick
+	refusal  error         // guarded by mu: why the picker found no endpoint
+	picked   bool          // guarded by mu: the invocation in hand had a pick
+	sent     bool          // guarded by mu: an attempt may have reached somebody
+	current  *attempt      // guarded by mu: the latest
+	unsent   *unsent       // guarded by mu: what came of current, nil if that is settled
+	late     *late         // guarded by mu: an attempt whose true end is not known, or nil
+	bound    bound         // guarded by mu: of the attempt in hand
 	endpoint *tulle.Endpoint
 
 	first attempt
@@ -382,9 +383,7 @@ func (c *call) again(err error, _ metadata.MD) bool {
 		c.mu.Unlock()
 		return false // it ended while it waited for a connection
 	}
-	if c.configured {
-		r = policyOf(c.cc, c.method).over(r, &c.rpc)
-	}
+	r = c.configs.policy(c.method).over(r, &c.rpc)
 	c.mu.Unlock()
 	// The attempt is over, so that nobody else has the call in hand.
 	if !r.Again(c, &c.rpc, c.to.Engine.Now, c.end, c.open) {
@@ -392,6 +391,13 @@ func (c *call) again(err error, _ metadata.MD) bool {
 	}
 	c.repeats()
 	return true
+}
+
+// configure takes in the method configs of the service config that is in force.
+func (c *call) configure(m methodConfigs) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.configs = m
 }
 
 // open says whether the service breaker would let an attempt through.

@@ -176,7 +176,7 @@ func TestStreamOfClosedChannel(t *testing.T) {
 func TestPreviousAttempts(t *testing.T) {
 	const config = `{"methodConfig":[{"name":[{}],"retryPolicy":{"maxAttempts":3,"initialBackoff":"0.001s","maxBackoff":"0.002s",
 		"backoffMultiplier":1,"retryableStatusCodes":["UNAVAILABLE"]}}]}`
-	s := serve(t)
+	s := native(t)
 	var got []string
 	s.onUnary(func(ctx context.Context, _ *testpb.SimpleRequest) (*testpb.SimpleResponse, error) {
 		md, _ := metadata.FromIncomingContext(ctx)

@@ -1,11 +1,9 @@
 package tullegrpc
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/url"
 	"strings"
-	"sync"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/resolver"
@@ -28,8 +26,9 @@ type settings struct {
 
 // ServiceConfig is the service config of tulle targets as JSON, for the method
 // configs in it (timeout, waitForReady, retryPolicy and message sizes). Its load
-// balancing policy is replaced, and retryThrottling gives way to the service's
-// retry budget.
+// balancing policy is replaced. Its retry policies are carried out by the service's
+// own retries, whose budget stands in for retryThrottling. Targets of other schemes
+// keep what their resolver, or grpc.WithDefaultServiceConfig, gives them.
 func ServiceConfig(config string) Option { return func(s *settings) { s.config = config } }
 
 // HealthCheck has each connection watch the standard health service of its server
@@ -50,45 +49,22 @@ func DialOptions(t *transport.Transport, options ...Option) []grpc.DialOption {
 		option(&s)
 	}
 	c := &channel{t: t}
-	c.serviceConfig, c.hasMethods, c.configErr = s.json()
+	c.configErr = c.configure(&s)
 	return []grpc.DialOption{
 		grpc.WithResolvers(&resolverBuilder{c}),
 		grpc.WithChainUnaryInterceptor(c.unary),
 		grpc.WithChainStreamInterceptor(c.stream),
-		grpc.WithDisableRetry(),
 	}
-}
-
-// json is the service config of tulle targets.
-func (s *settings) json() (text string, methods bool, err error) {
-	config := make(map[string]json.RawMessage)
-	if s.config != "" {
-		if err := json.Unmarshal([]byte(s.config), &config); err != nil {
-			return "", false, fmt.Errorf("tullegrpc: ServiceConfig: %w", err)
-		}
-	}
-	config["loadBalancingConfig"] = json.RawMessage(`[{"` + balancerName + `":{}}]`)
-	if s.health != nil {
-		health, err := json.Marshal(map[string]string{"serviceName": *s.health})
-		if err != nil {
-			return "", false, fmt.Errorf("tullegrpc: HealthCheck %q: %w", *s.health, err)
-		}
-		config["healthCheckConfig"] = health
-	}
-	all, err := json.Marshal(config)
-	_, methods = config["methodConfig"]
-	return string(all), methods, err
 }
 
 // channel is what the options of one DialOptions share.
 type channel struct {
 	t             *transport.Transport
-	serviceConfig string
+	serviceConfig string // of tulle targets, as gRPC gets it
+	retryConfig   string // the same with retry policies; empty if there are none
 	configErr     error
 	hasMethods    bool // the service config has method configs
 	methods       methods
-
-	others sync.Map // of targets that are not tulle's to *other
 }
 
 // service is the name of the service that a connection is for. Ok is false for

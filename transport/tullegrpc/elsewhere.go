@@ -15,7 +15,6 @@ import (
 
 	"github.com/tullemesh/tulle"
 	"github.com/tullemesh/tulle/breaker"
-	"github.com/tullemesh/tulle/retry"
 	"github.com/tullemesh/tulle/transport/deadline"
 	"github.com/tullemesh/tulle/transport/limit"
 	"github.com/tullemesh/tulle/transport/telemetry"
@@ -29,16 +28,11 @@ const (
 	kindStream kind = true
 )
 
-// elsewhere is an RPC to a target that is not tulle's: it is repeated where the
-// target's own service config says so, as gRPC would do it.
+// elsewhere is an RPC to a target that is not tulle's. It is gRPC's own, with the
+// repeats that the target's service config asks for; we add a timeout and telemetry.
 type elsewhere struct {
 	ctx     context.Context
 	release context.CancelFunc // or nil
-	target  *other
-	cc      *grpc.ClientConn
-	method  string
-	started time.Time
-	rpc     tulle.Call
 
 	calls    *telemetry.Service
 	facts    telemetry.Facts
@@ -47,27 +41,13 @@ type elsewhere struct {
 
 	mu      sync.Mutex         // a stream ends on whatever goroutine sees the end of its context
 	span    *telemetry.Attempt // guarded by mu
-	spanCtx context.Context    // guarded by mu
-	failure error              // guarded by mu: of the latest attempt
+	spanCtx context.Context    // guarded by mu: nil before the attempt
 	left    bool               // guarded by mu
 }
 
-// other is what the RPCs to a target of another scheme share.
-type other struct {
-	retrier *retry.Retrier
-	start   time.Time
-}
-
-// clock is the time as the budget counts it.
-func (o *other) clock() time.Duration { return time.Since(o.start) }
-
 // elsewhere begins an RPC.
-func (c *channel) elsewhere(ctx context.Context, cc *grpc.ClientConn, method string, opts []grpc.CallOption, k kind) (*elsewhere, error) {
-	target, err := c.other(cc.Target())
-	if err != nil {
-		return nil, unavailable(err)
-	}
-	e := &elsewhere{ctx: ctx, target: target, cc: cc, method: method, begun: time.Now()}
+func (c *channel) elsewhere(ctx context.Context, method string, opts []grpc.CallOption, k kind) *elsewhere {
+	e := &elsewhere{begun: time.Now()}
 	e.calls = c.t.Telemetry().Service(telemetry.Other)
 	e.facts = telemetry.Facts{Protocol: telemetry.GRPC, Method: strings.TrimPrefix(method, "/")}
 	e.ctx, e.followed = e.calls.Start(ctx, &e.facts)
@@ -79,97 +59,35 @@ func (c *channel) elsewhere(ctx context.Context, cc *grpc.ClientConn, method str
 	if limit = o.CallTimeout(limit); limit > 0 {
 		e.ctx, e.release = context.WithTimeoutCause(e.ctx, limit, deadline.ErrCall)
 	}
-	e.rpc.UnsentOnly = o.OnlyUnsent()
-	target.retrier.Open(target.clock())
-	return e, nil
-}
-
-// other finds what RPCs to a target share.
-func (c *channel) other(target string) (*other, error) {
-	if o, ok := c.others.Load(target); ok {
-		return o.(*other), nil
-	}
-	r, err := retry.New(retry.Config{})
-	if err != nil {
-		return nil, err
-	}
-	o, _ := c.others.LoadOrStore(target, &other{retrier: r, start: time.Now()})
-	return o.(*other), nil
+	return e
 }
 
 // unaryElsewhere is the interceptor for targets that are not tulle's.
 func (c *channel) unaryElsewhere(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn,
 	invoker grpc.UnaryInvoker, opts []grpc.CallOption) (err error) {
-	e, err := c.elsewhere(ctx, cc, method, opts, kindUnary)
-	if err != nil {
-		return err
-	}
+	e := c.elsewhere(ctx, method, opts, kindUnary)
 	defer func() { e.leave(err) }()
 	err = errPanicked // until something is returned
-	var trailer metadata.MD
-	opts = append([]grpc.CallOption{grpc.Trailer(&trailer)}, opts...)
-	for {
-		trailer = nil // gRPC leaves it as it is where no stream came about
-		err := invoker(e.invocation(), method, req, reply, cc, opts...)
-		if err == nil || !e.again(err, trailer) {
-			return err
-		}
-	}
+	return invoker(e.invocation(), method, req, reply, cc, opts...)
 }
 
 // invocation implements rounds. No header of ours goes to whom nobody configured,
-// but the trace is the application's, and the number of attempts is gRPC's.
+// but the trace is the application's.
 func (e *elsewhere) invocation() context.Context {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.overLocked()
-	e.rpc.Begin()
-	e.started = time.Now()
-	e.failure = nil
-	e.spanCtx, e.span = e.followed.Attempt(e.ctx, nil, int(e.rpc.Attempt))
-	if n := e.rpc.Attempt; n > 1 {
-		return metadata.AppendToOutgoingContext(e.spanCtx, previousKey, itoa(n-1))
-	}
+	e.spanCtx, e.span = e.followed.Attempt(e.ctx, nil, 1)
 	return e.spanCtx
-}
-
-// overLocked ends the span of the latest attempt.
-func (e *elsewhere) overLocked() {
-	if e.started.IsZero() {
-		return
-	}
-	r := e.resultLocked(time.Since(e.started))
-	e.calls.EndAttempt(e.spanCtx, e.span, nil, &r)
-}
-
-// resultLocked is what the latest attempt came to.
-func (e *elsewhere) resultLocked(took time.Duration) telemetry.Result {
-	o := classifyAlone(e.ctx, e.failure, nil, took)
-	return telemetry.Result{Class: o.Class, Status: o.Status, Err: o.Err, Elapsed: took, Attempts: int(e.rpc.Attempt)}
 }
 
 // answered implements rounds.
 func (e *elsewhere) answered() {}
 
-// again implements rounds.
-func (e *elsewhere) again(err error, trailer metadata.MD) bool {
-	_ = e.fail(err)
-	p := policyOf(e.cc, e.method)
-	if p == nil {
-		return false
-	}
-	e.rpc.Report(classifyAlone(e.ctx, err, trailer, time.Since(e.started)))
-	end, _ := e.ctx.Deadline()
-	return p.over(e.target.retrier, &e.rpc).Again(e.ctx, &e.rpc, e.target.clock, end, nil)
-}
+// again implements rounds: gRPC has repeated it as often as it is to be.
+func (e *elsewhere) again(error, metadata.MD) bool { return false }
 
 // fail implements rounds.
-func (e *elsewhere) fail(err error) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.failure = err
-	return err
-}
+func (e *elsewhere) fail(err error) error { return err }
 
 // leave implements rounds.
 func (e *elsewhere) leave(err error) {
@@ -178,12 +96,17 @@ func (e *elsewhere) leave(err error) {
 	if e.left {
 		return
 	}
-	e.left, e.failure = true, err
+	e.left = true
 	if err == io.EOF {
-		e.failure = nil
+		err = nil
 	}
-	e.overLocked()
-	r := e.resultLocked(time.Since(e.begun))
+	took := time.Since(e.begun)
+	o := classifyAlone(e.ctx, err, nil, took)
+	r := telemetry.Result{Class: o.Class, Status: o.Status, Err: o.Err, Elapsed: took}
+	if e.spanCtx != nil {
+		r.Attempts = 1
+		e.calls.EndAttempt(e.spanCtx, e.span, nil, &r)
+	}
 	e.calls.End(e.ctx, e.followed, &e.facts, &r)
 	if e.release != nil {
 		e.release()

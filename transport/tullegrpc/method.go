@@ -68,9 +68,9 @@ type policy struct {
 	codes    map[codes.Code]bool
 }
 
-// policyOf reads the retryPolicy of a method, nil without one.
-func policyOf(cc *grpc.ClientConn, method string) *policy {
-	p := cc.GetMethodConfig(method).RetryPolicy
+// policy is the retryPolicy of a method, nil without one.
+func (m methodConfigs) policy(method string) *policy {
+	p := m.of(method).RetryPolicy
 	if p == nil {
 		return nil
 	}

@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/big"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -204,7 +205,7 @@ func FuzzTarget(f *testing.F) {
 func TestServiceConfigAttempts(t *testing.T) {
 	const config = `{"methodConfig":[{"name":[{}],"retryPolicy":{"maxAttempts":8,"initialBackoff":"0.001s","maxBackoff":"0.001s",
 		"backoffMultiplier":1,"retryableStatusCodes":["UNAVAILABLE"]}}]}`
-	s := serve(t)
+	s := native(t)
 	s.fails(codes.Unavailable)
 	for most, want := range map[int]int64{0: 5, 3: 3, 7: 7} {
 		m := mesh(t, transport.Service{Resolver: static(s)}) // each with a budget of its own
@@ -218,6 +219,61 @@ func TestServiceConfigAttempts(t *testing.T) {
 				t.Errorf("%s, at most %d: got %d attempts, want %d", target, most, got, want)
 			}
 		}
+	}
+}
+
+// What gRPC does with a retry policy for other targets it does under DialOptions, to
+// the number: repeats, throttling and its recovery.
+func TestOtherTargetsRepeatAlike(t *testing.T) {
+	const config = `{"retryThrottling":{"maxTokens":6,"tokenRatio":0.5},"methodConfig":[{"name":[{"service":"grpc.testing.TestService"}],
+		"retryPolicy":{"maxAttempts":4,"initialBackoff":"0.001s","maxBackoff":"0.001s","backoffMultiplier":1,
+		"retryableStatusCodes":["UNAVAILABLE"]}}]}`
+	m := mesh(t, transport.Service{Target: "static://127.0.0.1:1"})
+	attempts := func(options ...grpc.DialOption) (got []int64) {
+		s := native(t)
+		client := dial(t, "passthrough:///"+s.addr, append(options, grpc.WithDefaultServiceConfig(config))...)
+		for i := range 12 {
+			s.unary.Store(nil)
+			if i%4 != 3 {
+				s.fails(codes.Unavailable)
+			}
+			before := s.calls.Load()
+			client.UnaryCall(within(t), &testpb.SimpleRequest{})
+			got = append(got, s.calls.Load()-before)
+		}
+		return got
+	}
+	want := attempts()
+	if !slices.Contains(want, 4) && !slices.Contains(want, 3) || !slices.Contains(want[:3], 1) {
+		t.Fatalf("got %v attempts by gRPC alone, want some repeats, and some throttled", want)
+	}
+	if got := attempts(tullegrpc.DialOptions(m)...); !slices.Equal(got, want) {
+		t.Errorf("got %v attempts under DialOptions, want %v, as without", got, want)
+	}
+}
+
+// The method configs that hold retry policies are found as gRPC finds its own: by
+// method, by service, else the one for all; in whatever case its keys are.
+func TestServiceConfigNames(t *testing.T) {
+	const config = `{"MethodConfig":[
+		{"name":[{}],"RETRYPOLICY":{"maxAttempts":3,"initialBackoff":"0.001s","maxBackoff":"0.001s","backoffMultiplier":1,"retryableStatusCodes":["ABORTED"]}},
+		{"name":[{"service":"grpc.testing.TestService","method":"FullDuplexCall"}],"timeout":"9s"}]}`
+	s := native(t)
+	s.fails(codes.Aborted)
+	abort := func(testpb.TestService_FullDuplexCallServer) error { return status.Error(codes.Aborted, "on purpose") }
+	s.duplex.Store(&abort)
+	client := dial(t, "tulle:///users", tullegrpc.DialOptions(mesh(t, transport.Service{Resolver: static(s)}), tullegrpc.ServiceConfig(config))...)
+	client.UnaryCall(within(t), &testpb.SimpleRequest{})
+	if got := s.calls.Load(); got != 3 {
+		t.Errorf("got %d attempts by the policy for all, want 3", got)
+	}
+	s.calls.Store(0)
+	stream, err := client.FullDuplexCall(within(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.Recv(); status.Code(err) != codes.Aborted || s.calls.Load() != 1 {
+		t.Errorf("got %d attempts and %v of a method whose own config has no policy, want 1 and Aborted", s.calls.Load(), err)
 	}
 }
 

@@ -83,6 +83,12 @@ func (r *serviceResolver) tell() {
 	}
 	state := resolver.State{ServiceConfig: r.cc.ParseServiceConfig(r.channel.serviceConfig)}
 	known := &places{channel: r.channel, name: r.name}
+	if text := r.channel.retryConfig; text != "" {
+		whole := r.cc.ParseServiceConfig(text)
+		if known.configs = configsOf(whole); known.configs == nil {
+			state.ServiceConfig = whole // so that gRPC says what is wrong with it
+		}
+	}
 	for _, to := range all {
 		p, failed := placeOf(to)
 		if p == nil {
@@ -117,6 +123,7 @@ type (
 type places struct {
 	channel *channel
 	name    string
+	configs methodConfigs // with retry policies; nil if there are none
 	all     []*place
 }
 

@@ -61,19 +61,14 @@ func (c *channel) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.Cl
 func (c *channel) begin(ctx context.Context, s *clientStream, cc *grpc.ClientConn, method string) error {
 	name, ok := service(cc)
 	if !ok {
-		r, err := c.elsewhere(ctx, cc, method, s.opts, kindStream)
-		if err != nil {
-			return err
-		}
+		r := c.elsewhere(ctx, method, s.opts, kindStream)
 		s.rounds = r
 		if err := s.start(r.ctx); err != nil {
 			return err
 		}
-		if policyOf(cc, method) == nil { // known now that the target is resolved
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.commitLocked()
-		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.commitLocked() // what is repeated, gRPC repeats
 		return nil
 	}
 	x := &call{Context: ctx, cc: cc, method: method, stream: true, sends: &s.sends}

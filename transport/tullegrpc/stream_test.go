@@ -75,7 +75,7 @@ func TestStreamRetry(t *testing.T) {
 func TestStreamRetryOfReusedMessage(t *testing.T) {
 	const config = `{"methodConfig":[{"name":[{}],"retryPolicy":{"maxAttempts":3,"initialBackoff":"0.001s","maxBackoff":"0.002s",
 		"backoffMultiplier":1,"retryableStatusCodes":["UNAVAILABLE"]}}]}`
-	s := serve(t)
+	s := native(t)
 	var got []string
 	duplex := func(stream testpb.TestService_FullDuplexCallServer) error {
 		first := s.calls.Load()%2 == 1

@@ -119,8 +119,8 @@ func TestPushback(t *testing.T) {
 	}
 }
 
-// What the service config of a user asks for is done by our retry: codes, number
-// and methods that are not idempotent otherwise.
+// What the service config of a user asks for is done, by our retry or by gRPC's with
+// other targets: codes, number and methods that are not idempotent otherwise.
 func TestServiceConfig(t *testing.T) {
 	const config = `{"methodConfig":[{"name":[{"service":"grpc.testing.TestService","method":"UnaryCall"}],
 		"retryPolicy":{"maxAttempts":4,"initialBackoff":"0.001s","maxBackoff":"0.002s","backoffMultiplier":2,
@@ -130,12 +130,15 @@ func TestServiceConfig(t *testing.T) {
 		s.fails(codes.Internal)
 	}
 	m := mesh(t, transport.Service{Resolver: static(all...), Policy: transport.Policy{Breaker: &breaker.Config{Off: true}}})
+	other := native(t)
+	other.fails(codes.Internal)
+	all = append(all, other)
 	for _, c := range []struct {
 		target  string
 		options []grpc.DialOption
 	}{
 		{"tulle:///users", tullegrpc.DialOptions(m, tullegrpc.ServiceConfig(config))},
-		{"passthrough:///" + all[0].addr, append(tullegrpc.DialOptions(m), grpc.WithDefaultServiceConfig(config))},
+		{"passthrough:///" + other.addr, append(tullegrpc.DialOptions(m), grpc.WithDefaultServiceConfig(config))},
 	} {
 		before := hits(all)
 		users := dial(t, c.target, c.options...)

@@ -58,10 +58,17 @@ func (s *sightings) done(replace *strings.Replacer) *sightings {
 	defer s.mu.Unlock()
 	d := &sightings{keys: slices.Clone(s.keys), values: maps.Clone(s.values)}
 	for key, value := range d.values {
-		d.values[key] = replace.Replace(value)
+		d.values[key] = strings.ReplaceAll(replace.Replace(value), serversEnd, ownEnd)
 	}
 	return d
 }
+
+// A deadline is the client's and the server's, and whose timer is first, with any
+// channel, gives the message.
+const (
+	ownEnd     = `DeadlineExceeded "context deadline exceeded"`
+	serversEnd = `DeadlineExceeded "stream terminated by RST_STREAM with error code: CANCEL"`
+)
 
 // against returns the keys at which two differ, in the order of the first.
 func (s *sightings) against(other *sightings) []string {

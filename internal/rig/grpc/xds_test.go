@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,8 +22,10 @@ import (
 	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 	controlplane "github.com/envoyproxy/go-control-plane/pkg/server/v3"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	testpb "google.golang.org/grpc/interop/grpc_testing"
+	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/xds"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -33,14 +36,16 @@ import (
 )
 
 // A target of the scheme xds keeps its control plane, its resolver and its balancer
-// under DialOptions: calls reach all endpoints that a real control plane names.
+// under DialOptions: calls reach all endpoints that a real control plane names, and are
+// repeated as its route says.
 func TestXDS(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	seen := make(map[string]bool)
 	var addrs []string
+	var failing atomic.Int64
 	for range 3 {
-		addrs = append(addrs, named(t))
+		addrs = append(addrs, named(t, &failing))
 	}
 	builder, err := xds.NewXDSResolverWithConfigForTesting(fmt.Appendf(nil,
 		`{"xds_servers":[{"server_uri":%q,"channel_creds":[{"type":"insecure"}],"server_features":["xds_v3"]}],"node":{"id":"test"}}`,
@@ -67,6 +72,10 @@ func TestXDS(t *testing.T) {
 		}
 		seen[reply.Hostname] = true
 	}
+	failing.Store(2)
+	if _, err := users.UnaryCall(ctx, &testpb.SimpleRequest{}); err != nil || failing.Load() != 0 {
+		t.Errorf("got %v with %d failures left, want the answer to the third attempt", err, failing.Load())
+	}
 	stream, err := users.FullDuplexCall(ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -76,22 +85,27 @@ func TestXDS(t *testing.T) {
 	}
 }
 
-// namedServer answers with its address.
+// namedServer answers with its address, or fails while failing is over 0.
 type namedServer struct {
 	testpb.UnimplementedTestServiceServer
-	addr string
+	addr    string
+	failing *atomic.Int64
 }
 
 // UnaryCall answers a call.
 func (s *namedServer) UnaryCall(context.Context, *testpb.SimpleRequest) (*testpb.SimpleResponse, error) {
+	if s.failing.Load() > 0 {
+		s.failing.Add(-1)
+		return nil, status.Error(codes.Unavailable, "on purpose")
+	}
 	return &testpb.SimpleResponse{Hostname: s.addr}, nil
 }
 
 // named starts a server and returns its address.
-func named(t *testing.T) string {
+func named(t *testing.T, failing *atomic.Int64) string {
 	l := loopback(t)
 	server := grpc.NewServer()
-	testpb.RegisterTestServiceServer(server, &namedServer{addr: l.Addr().String()})
+	testpb.RegisterTestServiceServer(server, &namedServer{addr: l.Addr().String(), failing: failing})
 	go server.Serve(l)
 	t.Cleanup(server.Stop)
 	return l.Addr().String()
@@ -134,8 +148,11 @@ func controlPlane(ctx context.Context, t *testing.T, addrs []string) string {
 	routes := &routepb.RouteConfiguration{Name: "routes", VirtualHosts: []*routepb.VirtualHost{{
 		Name: "all", Domains: []string{"*"},
 		Routes: []*routepb.Route{{
-			Match:  &routepb.RouteMatch{PathSpecifier: &routepb.RouteMatch_Prefix{Prefix: ""}},
-			Action: &routepb.Route_Route{Route: &routepb.RouteAction{ClusterSpecifier: &routepb.RouteAction_Cluster{Cluster: "users"}}},
+			Match: &routepb.RouteMatch{PathSpecifier: &routepb.RouteMatch_Prefix{Prefix: ""}},
+			Action: &routepb.Route_Route{Route: &routepb.RouteAction{
+				ClusterSpecifier: &routepb.RouteAction_Cluster{Cluster: "users"},
+				RetryPolicy:      &routepb.RetryPolicy{RetryOn: "unavailable", NumRetries: wrapperspb.UInt32(2)},
+			}},
 		}},
 	}}}
 	cluster := &clusterpb.Cluster{
