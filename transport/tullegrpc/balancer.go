@@ -185,7 +185,7 @@ func (b *engineBalancer) publish() {
 		best = better(best, gp.state)
 	}
 	if b.known != nil {
-		p.configs = b.known.configs
+		p.policies = b.known.policies
 		if len(b.known.all) > 0 {
 			p.home = p.groups[b.known.all[0].to.Engine]
 		}

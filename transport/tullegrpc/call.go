@@ -50,15 +50,15 @@ type call struct {
 	// in a unary call. In a stream an attempt ends on whatever goroutine sees
 	// the end of its context.
 	mu       sync.Mutex
-	rpc      tulle.Call    // guarded by mu
-	configs  methodConfigs // guarded by mu: with the retry policies, once there was a pick
-	refusal  error         // guarded by mu: why the picker found no endpoint
-	picked   bool          // guarded by mu: the invocation in hand had a pick
-	sent     bool          // guarded by mu: an attempt may have reached somebody
-	current  *attempt      // guarded by mu: the latest
-	unsent   *unsent       // guarded by mu: what came of current, nil if that is settled
-	late     *late         // guarded by mu: an attempt whose true end is not known, or nil
-	bound    bound         // guarded by mu: of the attempt in hand
+	rpc      tulle.Call // guarded by mu
+	policies policies   // guarded by mu: of the service config, once there was a pick
+	refusal  error      // guarded by mu: why the picker found no endpoint
+	picked   bool       // guarded by mu: the invocation in hand had a pick
+	sent     bool       // guarded by mu: an attempt may have reached somebody
+	current  *attempt   // guarded by mu: the latest
+	unsent   *unsent    // guarded by mu: what came of current, nil if that is settled
+	late     *late      // guarded by mu: an attempt whose true end is not known, or nil
+	bound    bound      // guarded by mu: of the attempt in hand
 	endpoint *tulle.Endpoint
 
 	first attempt
@@ -383,7 +383,7 @@ func (c *call) again(err error, _ metadata.MD) bool {
 		c.mu.Unlock()
 		return false // it ended while it waited for a connection
 	}
-	r = c.configs.policy(c.method).over(r, &c.rpc)
+	r = c.policies.of(c.method).over(r, &c.rpc)
 	c.mu.Unlock()
 	// The attempt is over, so that nobody else has the call in hand.
 	if !r.Again(c, &c.rpc, c.to.Engine.Now, c.end, c.open) {
@@ -393,11 +393,11 @@ func (c *call) again(err error, _ metadata.MD) bool {
 	return true
 }
 
-// configure takes in the method configs of the service config that is in force.
-func (c *call) configure(m methodConfigs) {
+// follows takes in the retry policies of the service config that is in force.
+func (c *call) follows(p policies) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.configs = m
+	c.policies = p
 }
 
 // open says whether the service breaker would let an attempt through.

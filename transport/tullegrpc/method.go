@@ -68,21 +68,6 @@ type policy struct {
 	codes    map[codes.Code]bool
 }
 
-// policy is the retryPolicy of a method, nil without one.
-func (m methodConfigs) policy(method string) *policy {
-	p := m.of(method).RetryPolicy
-	if p == nil {
-		return nil
-	}
-	return &policy{
-		attempts: p.MaxAttempts, // gRPC has bounded them: WithMaxCallAttempts
-		min:      p.InitialBackoff,
-		max:      p.MaxBackoff,
-		growth:   p.BackoffMultiplier,
-		codes:    p.RetryableStatusCodes,
-	}
-}
-
 // pause is the longest pause before the nth repeat.
 func (p *policy) pause(n int32) time.Duration {
 	d := float64(p.min) * math.Pow(p.growth, float64(n-1))

@@ -24,7 +24,7 @@ type picker struct {
 	balancer *engineBalancer
 	groups   map[*cluster.Cluster]*groupPicker
 	home     *groupPicker // of the service's own destination
-	configs  methodConfigs
+	policies policies     // of the service config; nil without any
 }
 
 // Pick implements balancer.Picker.
@@ -38,8 +38,8 @@ func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 		c = &call{Context: info.Ctx, to: p.home.to, method: info.FullMethodName}
 		c.bound.ctx = info.Ctx
 	}
-	if p.configs != nil {
-		c.configure(p.configs)
+	if p.policies != nil {
+		c.follows(p.policies)
 	}
 	if g := p.groups[c.to.Engine]; g != nil {
 		return g.pick(c, info)

@@ -85,7 +85,7 @@ func (r *serviceResolver) tell() {
 	known := &places{channel: r.channel, name: r.name}
 	if text := r.channel.retryConfig; text != "" {
 		whole := r.cc.ParseServiceConfig(text)
-		if known.configs = configsOf(whole); known.configs == nil {
+		if known.policies = policiesOf(whole); known.policies == nil {
 			state.ServiceConfig = whole // so that gRPC says what is wrong with it
 		}
 	}
@@ -121,10 +121,10 @@ type (
 // places are the destinations of a service that have endpoints, the one for calls
 // of which nobody says otherwise first.
 type places struct {
-	channel *channel
-	name    string
-	configs methodConfigs // with retry policies; nil if there are none
-	all     []*place
+	channel  *channel
+	name     string
+	policies policies // nil if there are none
+	all      []*place
 }
 
 // of is the place of an engine, or nil.

@@ -69,29 +69,44 @@ func withoutRetries(methods json.RawMessage) (json.RawMessage, bool) {
 	return rest, true
 }
 
-// methodConfigs are those of a service config by method, as gRPC has parsed them.
-type methodConfigs map[string]grpc.MethodConfig
+// policies are the retry policies of a service config by method, as gRPC has parsed
+// them: nil for a method, or a service, whose config has none.
+type policies map[string]*policy
 
-// configsOf are the method configs of a service config that gRPC has parsed, nil if
-// it could not.
-func configsOf(parsed *serviceconfig.ParseResult) methodConfigs {
+// policiesOf are those of a service config that gRPC has parsed, nil if it could not.
+func policiesOf(parsed *serviceconfig.ParseResult) policies {
 	if parsed == nil || parsed.Err != nil {
 		return nil
 	}
 	//lint:ignore SA1019 it is deprecated for making one; this reads what gRPC has made
-	if config, ok := parsed.Config.(*grpc.ServiceConfig); ok {
-		return config.Methods
+	config, ok := parsed.Config.(*grpc.ServiceConfig)
+	if !ok {
+		return nil
 	}
-	return nil
+	all := make(policies)
+	for method, m := range config.Methods {
+		all[method] = nil
+		if p := m.RetryPolicy; p != nil {
+			all[method] = &policy{
+				attempts: p.MaxAttempts, // gRPC has bounded them: WithMaxCallAttempts
+				min:      p.InitialBackoff,
+				max:      p.MaxBackoff,
+				growth:   p.BackoffMultiplier,
+				codes:    p.RetryableStatusCodes,
+			}
+		}
+	}
+	return all
 }
 
-// of is the config of a method: its own, that of its service, or that of all.
-func (m methodConfigs) of(method string) grpc.MethodConfig {
-	if c, ok := m[method]; ok {
-		return c
+// of is the policy of a method: that of its own config, of its service's, or of that
+// for all; nil without one.
+func (p policies) of(method string) *policy {
+	if own, ok := p[method]; ok {
+		return own
 	}
-	if c, ok := m[method[:strings.LastIndex(method, "/")+1]]; ok {
-		return c
+	if service, ok := p[method[:strings.LastIndex(method, "/")+1]]; ok {
+		return service
 	}
-	return m[""]
+	return p[""]
 }
