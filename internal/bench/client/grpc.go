@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	_ "github.com/zeromicro/go-zero/zrpc" // registers p2c_ewma
@@ -34,6 +35,8 @@ func GRPC() []Contender {
 	return []Contender{
 		{Name: "pick_first", OnWire: true, Open: openGRPC(`{"pick_first":{}}`),
 			Note: "grpc-go's default: one connection to one address"},
+		{Name: "round_robin, timeout", OnWire: true, Open: openGRPC(`{"round_robin":{}}`, `{"name":[{}],"timeout":"10s"}`),
+			Note: "with a timeout for the call, from its service config"},
 		{Name: "least_request", OnWire: true, Open: openGRPC(`{"least_request_experimental":{"choiceCount":2}}`),
 			Note: "two choices"},
 		{Name: "outlier detection over round_robin", OnWire: true, Open: openGRPC(outlier(`{"round_robin":{}}`)),
@@ -81,12 +84,12 @@ func outlier(child string) string {
 	return fmt.Sprintf(`{"outlier_detection_experimental":{"successRateEjection":{},"failurePercentageEjection":{},"childPolicy":[%s]}}`, child)
 }
 
-// openGRPC opens a channel with a load balancing policy.
-func openGRPC(policy string) func(Site) (*Client, error) {
+// openGRPC opens a channel with a load balancing policy and method configs.
+func openGRPC(policy string, methods ...string) func(Site) (*Client, error) {
 	return func(s Site) (*Client, error) {
 		r := manual.NewBuilderWithScheme("bench")
 		r.InitialState(GRPCState(s.Addrs))
-		conn, err := DialGRPC(r, policy)
+		conn, err := DialGRPC(r, policy, methods...)
 		if err != nil {
 			return nil, err
 		}
@@ -94,12 +97,13 @@ func openGRPC(policy string) func(Site) (*Client, error) {
 	}
 }
 
-// DialGRPC is a channel with a load balancing policy to what r resolves.
-func DialGRPC(r *manual.Resolver, policy string) (*grpc.ClientConn, error) {
+// DialGRPC is a channel with a load balancing policy and method configs to what r
+// resolves.
+func DialGRPC(r *manual.Resolver, policy string, methods ...string) (*grpc.ClientConn, error) {
 	return grpc.NewClient("bench:///svc",
 		grpc.WithResolvers(r),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[`+policy+`]}`))
+		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[`+policy+`],"methodConfig":[`+strings.Join(methods, ",")+`]}`))
 }
 
 // GRPCState is a list of addresses as grpc-go has it. Balancers of before
