@@ -118,15 +118,17 @@ func TestMaybeProcessed(t *testing.T) {
 		client, url := newClient(t, options{protocol: p, endpoints: addrs, roots: roots, policy: generous()})
 		list := calls(get, post, stream)
 		run(t, client, url, list)
-		v := verdict{ledger: ledger, postMayFail: true, cutMayShow: inBody(script), slowest: slow}
+		v := verdict{ledger: ledger, postMayFail: true, cutMayShow: cuts(script), slowest: slow}
 		v.judge(t, list)
 	})
 }
 
-// inBody says that the script breaks off responses.
-func inBody(script badserver.Script) bool {
+// cuts says that the script breaks off responses, if only those of other streams when
+// it closes a connection.
+func cuts(script badserver.Script) bool {
 	for n := range int64(20) {
-		if a := script.Do(n + 1); a == badserver.CloseInBody || a == badserver.ResetInBody {
+		switch script.Do(n + 1) {
+		case badserver.CloseEarly, badserver.CloseInBody, badserver.ResetInBody:
 			return true
 		}
 	}
