@@ -50,10 +50,10 @@ type GatewayOptions struct {
 // As the Gateway API has it, a rule without backends, and without a redirect,
 // answers 500 (UNAVAILABLE over gRPC), and the parentRef's own Service is not
 // its implied backend; an HTTPRoute without rules has one that matches all calls.
-// Hostnames are those that a call must be addressed to, which the Gateway API
-// leaves open for Services. Paths are percent-encoded there and not here. Retries:
-// attempts counts repeats there, Retry.Attempts all, so that 0 is 1; backoff
-// becomes MinBackoff.
+// Hostnames are for its Gateways: a mesh infers nothing from them (GEP-1294), so
+// that one route can serve both; a header match on Host does what they would.
+// Paths are percent-encoded there and not here. Retries: attempts counts repeats
+// there, Retry.Attempts all, so that 0 is 1; backoff becomes MinBackoff.
 func ParseGateway(data []byte, options GatewayOptions) (*Gateway, error) {
 	v, err := parseJSON(data)
 	if err != nil {
@@ -124,7 +124,7 @@ func (r *reader) metadata(m *object, o *object) {
 	}
 }
 
-// spec reads parents, hosts and rules.
+// spec reads parents and rules.
 func (r *reader) spec(o *object) {
 	for _, p := range o.list("parentRefs") {
 		r.parent(p.object())
@@ -133,17 +133,7 @@ func (r *reader) spec(o *object) {
 		o.at(".parentRefs").add(raw("without a Service"), `at least one of kind Service, of group ""`)
 	}
 	o.refuse("routes to a Service have no Gateways", "useDefaultGateways")
-	var hosts []string
-	for _, h := range o.list("hostnames") {
-		host, ok := h.v.(string)
-		if !ok {
-			h.bad("a host name")
-		}
-		if ok && !isHostPattern(host) {
-			h.add(host, "a host name without port, or *. and a host name")
-		}
-		hosts = append(hosts, host)
-	}
+	r.hostnames(o)
 	rules := o.list("rules")
 	if len(rules) == 0 && !r.grpc() && o != nil {
 		// The default of the Gateway API, for HTTPRoutes alone: one that matches all.
@@ -151,7 +141,6 @@ func (r *reader) spec(o *object) {
 	}
 	for i, rule := range rules {
 		one := r.rule(rule.object())
-		one.Hosts = hosts
 		if one.Name == "" {
 			one.Name = fmt.Sprintf("%d", i)
 		}
@@ -162,6 +151,19 @@ func (r *reader) spec(o *object) {
 		r.g.Rules = append(r.g.Rules, one)
 	}
 	o.done()
+}
+
+// hostnames checks what Gateways select by. For Services nothing follows from it.
+func (r *reader) hostnames(o *object) {
+	for _, h := range o.list("hostnames") {
+		host, ok := h.v.(string)
+		if !ok {
+			h.bad("a host name")
+		}
+		if ok && !isHostPattern(host) {
+			h.add(host, "a host name without port, or *. and a host name")
+		}
+	}
 }
 
 // parent reads a parentRef.

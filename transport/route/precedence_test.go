@@ -86,15 +86,38 @@ func backends() map[string]route.Service {
 // attached makes a table of routes.
 func attached(t *testing.T, objects ...[]byte) *route.Table {
 	t.Helper()
-	cfg := route.Config{Services: backends()}
 	var routes []*route.Gateway
 	for _, o := range objects {
-		g, err := route.ParseGateway(o, route.GatewayOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		routes = append(routes, g)
+		routes = append(routes, parsed(t, o))
 	}
+	return attachedAll(t, routes)
+}
+
+// parsed reads a route.
+func parsed(t *testing.T, object []byte) *route.Gateway {
+	t.Helper()
+	g, err := route.ParseGateway(object, route.GatewayOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+// forHosts is a route whose rules have hosts: what hostnames are to a Gateway,
+// Rule.Hosts are to us.
+func forHosts(t *testing.T, hosts []string, rules []theirRule) *route.Gateway {
+	t.Helper()
+	g := parsed(t, httpRoute(t, nil, rules))
+	for i := range g.Rules {
+		g.Rules[i].Hosts = hosts
+	}
+	return g
+}
+
+// attachedAll makes a table of routes that were read.
+func attachedAll(t *testing.T, routes []*route.Gateway) *route.Table {
+	t.Helper()
+	cfg := route.Config{Services: backends()}
 	if err := cfg.Attach(routes...); err != nil {
 		t.Fatal(err)
 	}
@@ -274,14 +297,14 @@ func TestMethodMatching(t *testing.T) {
 }
 
 func TestMatchingAcrossRoutes(t *testing.T) {
-	check(t, attached(t,
-		httpRoute(t, []string{"example.com", "example.net"}, []theirRule{
+	check(t, attachedAll(t, []*route.Gateway{
+		forHosts(t, []string{"example.com", "example.net"}, []theirRule{
 			{"v1", []theirMatch{{prefix: "/"}, {headers: map[string]string{"version": "one"}}}},
 		}),
-		httpRoute(t, []string{"example.com"}, []theirRule{
+		forHosts(t, []string{"example.com"}, []theirRule{
 			{"v2", []theirMatch{{prefix: "/v2"}, {headers: map[string]string{"version": "two"}}}},
 		}),
-	), []call{
+	}), []call{
 		{url: "http://example.com/", want: "v1"},
 		{url: "http://example.com/example", want: "v1"},
 		{url: "http://example.net/example", want: "v1"},
@@ -299,12 +322,12 @@ func TestMatchingAcrossRoutes(t *testing.T) {
 // TestHostPrecedence is HTTPRouteSpec.hostnames: characters in a matching host
 // without a wildcard, then in one with, and only then the path.
 func TestHostPrecedence(t *testing.T) {
-	check(t, attached(t,
-		httpRoute(t, nil, []theirRule{{"echo", []theirMatch{{exact: "/deep/path"}}}}),
-		httpRoute(t, []string{"*.example.com"}, []theirRule{{"v1", []theirMatch{{exact: "/deep/path"}}}}),
-		httpRoute(t, []string{"*.b.example.com"}, []theirRule{{"v2", []theirMatch{{prefix: "/deep"}}}}),
-		httpRoute(t, []string{"a.b.example.com"}, []theirRule{{"v3", []theirMatch{{prefix: "/"}}}}),
-	), []call{
+	check(t, attachedAll(t, []*route.Gateway{
+		forHosts(t, nil, []theirRule{{"echo", []theirMatch{{exact: "/deep/path"}}}}),
+		forHosts(t, []string{"*.example.com"}, []theirRule{{"v1", []theirMatch{{exact: "/deep/path"}}}}),
+		forHosts(t, []string{"*.b.example.com"}, []theirRule{{"v2", []theirMatch{{prefix: "/deep"}}}}),
+		forHosts(t, []string{"a.b.example.com"}, []theirRule{{"v3", []theirMatch{{prefix: "/"}}}}),
+	}), []call{
 		{url: "http://a.b.example.com/deep/path", want: "v3"},
 		{url: "http://c.b.example.com/deep/path", want: "v2"},
 		{url: "http://x.example.com/deep/path", want: "v1"},
@@ -313,5 +336,19 @@ func TestHostPrecedence(t *testing.T) {
 		{url: "http://.example.com/deep/path", want: "echo"},
 		{url: "http://other/deep/path", want: "echo"},
 		{url: "http://c.b.example.com/else", want: ""},
+	})
+}
+
+// TestHostnames: a mesh infers nothing from the hostnames of a route (GEP-1294), so
+// that one which has them for its Gateway serves the calls to its Service as well.
+func TestHostnames(t *testing.T) {
+	object := httpRoute(t, []string{"shop.example.com", "*.example.org"}, []theirRule{
+		{"v1", []theirMatch{{prefix: "/"}}}, {"v2", []theirMatch{{headers: map[string]string{"Host": "shop.example.com"}}}},
+	})
+	object = []byte(strings.Replace(string(object), `"parentRefs":[`, `"parentRefs":[{"name":"front"},`, 1))
+	check(t, attached(t, object), []call{
+		{url: "http://echo/", want: "v1"},
+		{url: "http://echo.default.svc:8080/", want: "v1"},
+		{url: "http://shop.example.com/", want: "v2"}, // what they recommend instead
 	})
 }
