@@ -22,11 +22,21 @@ type group struct {
 
 	grpc  []*candidate            // with GRPC
 	exact map[string][]*candidate // by path
-	rest  []entry                 // regular expressions, then prefixes
+
+	// The others, in the order of precedence: by regular expression, by prefix,
+	// and for all paths.
+	regexes, prefixes, anyPath []entry
+
+	// keyed entries begin anyPath: if there are some, each wants a value of the
+	// same header, and byValue has them by it.
+	keyed   int
+	byValue map[string][]entry
 
 	// exactLengths has a bit for each length of the exact paths, modulo 64:
-	// it saves most paths the look-up.
-	exactLengths uint64
+	// it saves most paths the look-up. prefixLengths is that of the prefixes,
+	// which are from shortest to longest bytes long.
+	exactLengths, prefixLengths uint64
+	shortest, longest           int
 }
 
 // entry is a candidate with what is looked at first next to it: most calls fail
@@ -54,6 +64,7 @@ func newList(found []*candidate) *list {
 	}
 	for i := range l.groups {
 		slices.SortFunc(l.groups[i].grpc, (*candidate).compareGRPC)
+		l.groups[i].index()
 	}
 	return l
 }
@@ -92,7 +103,42 @@ func (g *group) add(c *candidate) {
 		if len(c.headers) > 0 && c.headers[0].slot < headerSlots && c.headers[0].name != "Host" {
 			e.exact, e.slot = c.headers[0].exact, c.headers[0].slot
 		}
-		g.rest = append(g.rest, e)
+		g.addEntry(e)
+	}
+}
+
+// addEntry appends an entry to the list that it belongs to.
+func (g *group) addEntry(e entry) {
+	n := len(e.path)
+	switch {
+	case e.c.pathRe != nil:
+		g.regexes = append(g.regexes, e)
+	case n > 0:
+		// The longest comes first, as far as a "/" at the end does not count.
+		if g.longest = max(g.longest, n); len(g.prefixes) == 0 || n < g.shortest {
+			g.shortest = n
+		}
+		g.prefixLengths |= 1 << (n % 64)
+		g.prefixes = append(g.prefixes, e)
+	default:
+		g.anyPath = append(g.anyPath, e)
+	}
+}
+
+// index indexes the entries that begin anyPath by the value of one header, if they
+// are so many that looking at each takes longer.
+func (g *group) index() {
+	const few = 2
+	n := 0
+	for n < len(g.anyPath) && g.anyPath[n].exact != "" && g.anyPath[n].slot == g.anyPath[0].slot {
+		n++
+	}
+	if n <= few {
+		return
+	}
+	g.keyed, g.byValue = n, make(map[string][]entry, n)
+	for _, e := range g.anyPath[:n] {
+		g.byValue[e.exact] = append(g.byValue[e.exact], e)
 	}
 }
 
@@ -128,8 +174,56 @@ func (g *group) find(in *Input, v *view, names []string) *candidate {
 			}
 		}
 	}
-	for i := range g.rest {
-		e := &g.rest[i]
+	if len(g.regexes) > 0 {
+		if c := first(g.regexes, in, v, names); c != nil {
+			return c
+		}
+	}
+	if g.mayHavePrefix(v.path) {
+		if c := first(g.prefixes, in, v, names); c != nil {
+			return c
+		}
+	}
+	if g.keyed > 0 {
+		if c := g.findKeyed(in, v, names); c != nil {
+			return c
+		}
+	}
+	return first(g.anyPath[g.keyed:], in, v, names)
+}
+
+// findKeyed is find for the entries that byValue has. Of several values of the
+// header each may fit, and the order of the entries decides, not theirs.
+func (g *group) findKeyed(in *Input, v *view, names []string) *candidate {
+	slot := g.anyPath[0].slot
+	switch values := v.headerIn(in, slot, names[slot]); len(values) {
+	case 0:
+		return nil
+	case 1:
+		return first(g.byValue[values[0]], in, v, names)
+	}
+	return first(g.anyPath[:g.keyed], in, v, names)
+}
+
+// mayHavePrefix says whether to look at the prefixes. One fits only if it ends
+// where an element of the path does, and that most paths have nowhere is cheaper
+// to see than that none of many prefixes fits.
+func (g *group) mayHavePrefix(path string) bool {
+	if len(path) <= g.longest && g.prefixLengths>>(len(path)%64)&1 != 0 {
+		return true
+	}
+	for i := g.shortest; i < len(path) && i <= g.longest; i++ {
+		if path[i] == '/' && g.prefixLengths>>(i%64)&1 != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// first is the first of the entries that matches, or nil.
+func first(list []entry, in *Input, v *view, names []string) *candidate {
+	for i := range list {
+		e := &list[i]
 		if e.path != "" && !under(v.path, e.path) || e.method != "" && e.method != v.method {
 			continue
 		}
@@ -183,7 +277,7 @@ func (g *group) plain() []*candidate {
 		found = append(found, same...)
 	}
 	slices.SortFunc(found, (*candidate).compare)
-	for _, e := range g.rest {
+	for _, e := range slices.Concat(g.regexes, g.prefixes, g.anyPath) {
 		found = append(found, e.c)
 	}
 	return found

@@ -172,21 +172,44 @@ func (v *view) query(in *Input, c *valueCond) (value string, has bool) {
 // queryValue finds the first value of a parameter as url.ParseQuery would,
 // without a map: parts that it refuses are passed over.
 func queryValue(query, name string) (value string, has bool) {
+	escaped := strings.IndexByte(query, '%') >= 0 || strings.IndexByte(query, '+') >= 0
 	for query != "" {
-		var part string
-		part, query, _ = strings.Cut(query, "&")
-		if part == "" || strings.IndexByte(part, ';') >= 0 {
+		part := query
+		if i := strings.IndexByte(query, '&'); i >= 0 {
+			part, query = query[:i], query[i+1:]
+		} else {
+			query = ""
+		}
+		if escaped {
+			if value, has = partValue(part, name); has {
+				return value, true
+			}
 			continue
 		}
-		key, raw, _ := strings.Cut(part, "=")
-		if key != name && unescape(key, "") != name {
+		// Most parts are of others, which one look at a byte tells.
+		n := len(name)
+		if len(part) < n || len(part) > n && part[n] != '=' || part[:n] != name || strings.IndexByte(part, ';') >= 0 {
 			continue
 		}
-		if value, err := url.QueryUnescape(raw); err == nil {
-			return value, true
+		if part != "" {
+			return part[min(n+1, len(part)):], true
 		}
 	}
 	return "", false
+}
+
+// partValue is the value in a part of a query with escapes, if it is of the
+// parameter.
+func partValue(part, name string) (value string, has bool) {
+	if part == "" || strings.IndexByte(part, ';') >= 0 {
+		return "", false
+	}
+	key, raw, _ := strings.Cut(part, "=")
+	if key != name && unescape(key, "") != name {
+		return "", false
+	}
+	value, err := url.QueryUnescape(raw)
+	return value, err == nil
 }
 
 // unescape decodes the name of a parameter that has escapes. Without, and where

@@ -94,9 +94,38 @@ func randomMatch(r *rand.Rand) route.Match {
 	return m
 }
 
+// crowdedMatch is a match from a world of many rules of two kinds, which are
+// indexed: by one header, now and then with another condition, and by prefixes of
+// several lengths.
+func crowdedMatch(r *rand.Rand) route.Match {
+	m := route.Match{}
+	if r.IntN(3) == 0 {
+		m.Path.Prefix = pick(r, "/a", "/a/", "/a/b", "/ab", "/b", "/a/b/c")
+	} else {
+		m.Headers = []route.ValueMatch{{Name: pick(r, "X", "X", "X", "Y"), Exact: pick(r, "1", "2", "3")}}
+	}
+	if r.IntN(4) == 0 {
+		m.Method = pick(r, "GET", "POST")
+	}
+	if r.IntN(6) == 0 {
+		m.Query = []route.ValueMatch{{Name: "X", Exact: pick(r, "1", "2")}}
+	}
+	return m
+}
+
 // TestAgainstOracle: the sorted and indexed list finds what the naive search
 // does, over many small worlds.
 func TestAgainstOracle(t *testing.T) {
+	againstOracle(t, randomMatch)
+}
+
+// TestIndexAgainstOracle is the same where lists are indexed by a header.
+func TestIndexAgainstOracle(t *testing.T) {
+	againstOracle(t, crowdedMatch)
+}
+
+func againstOracle(t *testing.T, randomMatch func(*rand.Rand) route.Match) {
+	t.Helper()
 	r := rand.New(rand.NewPCG(1, 2))
 	matched := 0
 	for range 1500 {
@@ -116,6 +145,12 @@ func TestAgainstOracle(t *testing.T) {
 				Service: "echo", Method: pick(r, "GET", "POST", "PUT"), Path: pick(r, "/", "/a", "/a/", "/a/b", "/a/b/c", "/b", "/ab"),
 				Host:     pick(r, "a.x", "x", "b.a.x", "c.a.x", "other"),
 				RawQuery: pick(r, "", "X=1", "X=2&Y=1", "Z=1&Y=2"), Header: map[string][]string{"X": {pick(r, "1", "2", "3")}, "Y": {pick(r, "1", "3"), "2"}},
+			}
+			switch r.IntN(8) {
+			case 0:
+				in.Header["X"] = []string{pick(r, "2", "3"), pick(r, "1", "2")}
+			case 1:
+				delete(in.Header, "X")
 			}
 			want, got := naive(rules, in), -1
 			d := tb.Decide(in)
