@@ -33,7 +33,7 @@ func (t *Transport) routed(tb *table, e *entry, req *http.Request) (*http.Respon
 func (tb *table) input(e *entry, req *http.Request, options *destination.Options) route.Input {
 	in := route.Input{
 		Handle: e.handle, Method: req.Method, Path: req.URL.Path, RawQuery: req.URL.RawQuery,
-		Host: hostOf(req), Header: req.Header, Random: rand.Uint64(),
+		Host: hostOf(req), Address: req.URL.Host, Scheme: req.URL.Scheme, Header: req.Header, Random: rand.Uint64(),
 		Overrides: tb.routes.Overrides(req.Context(), req.Header, time.Now()),
 	}
 	if options != nil {
@@ -51,14 +51,14 @@ func hostOf(req *http.Request) string {
 }
 
 // dialled is the destination of a connection: the service's own, unless a rule
-// that looks at nothing a connection has not, or an override, names another. It
+// that looks at nothing but the port of addr, or an override, names another. It
 // returns where to go on to, too, see onward.
-func (tb *table) dialled(ctx context.Context, e *entry) (to *service, next func(reached bool) *service, err error) {
+func (tb *table) dialled(ctx context.Context, e *entry, addr string) (to *service, next func(reached bool) *service, err error) {
 	if e.direct {
 		return e.home, nil, nil
 	}
 	in := route.Input{
-		Handle: e.handle, Method: http.MethodConnect, Random: rand.Uint64(),
+		Handle: e.handle, Method: http.MethodConnect, Address: addr, Random: rand.Uint64(),
 		Overrides: tb.routes.Overrides(ctx, nil, time.Now()),
 	}
 	d := tb.routes.Decide(&in)

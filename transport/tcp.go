@@ -75,7 +75,7 @@ func (t *Transport) dialTarget(ctx context.Context, tb *table, network, addr str
 		return nil, nil, fmt.Errorf("transport: network %q: want tcp, tcp4 or tcp6", network)
 	}
 	if e := tb.find(addr); e != nil {
-		return tb.dialled(ctx, e)
+		return tb.dialled(ctx, e, addr)
 	}
 	switch tb.cfg.Unknown {
 	case Refuse:

@@ -136,21 +136,24 @@ func (b *builder) attach(list []gatewayRoute, cfg *transport.Config) {
 			all = append(all, parsed)
 		}
 	}
-	slices.SortStableFunc(all, func(x, y *route.Gateway) int {
-		if x.Created.IsZero() != y.Created.IsZero() {
-			return map[bool]int{true: 1, false: -1}[x.Created.IsZero()]
-		}
-		return cmp.Or(x.Created.Compare(y.Created), strings.Compare(x.Namespace+"/"+x.Name, y.Namespace+"/"+y.Name))
-	})
-	for _, g := range all {
-		for _, key := range g.Services {
-			s := cfg.Services[key]
-			s.Rules = append(s.Rules[:len(s.Rules):len(s.Rules)], g.Rules...)
-			if _, said := b.places[where{path: "services"}.entry(key).path+".onlyrules"]; !said {
-				s.OnlyRules = true // a call that no rule matches is answered 404 there
-			}
-			cfg.Services[key] = s
-		}
+	to := route.Config{Services: map[string]route.Service{}}
+	said := func(key string) bool {
+		_, said := b.places[where{path: "services"}.entry(key).path+".onlyrules"]
+		return said
+	}
+	for key, s := range cfg.Services {
+		// What the file says itself of calls that no rule matches is not for
+		// the routes to change.
+		to.Services[key] = route.Service{Rules: s.Rules, OnlyRules: s.OnlyRules || said(key)}
+	}
+	if err := to.Attach(all...); err != nil { // never: Key has found the parents here
+		b.probs.add(place{file: list[0].file, line: 1, column: 1}, "%s", bounded(err.Error()))
+		return
+	}
+	for key, with := range to.Services {
+		s := cfg.Services[key]
+		s.Rules, s.OnlyRules = with.Rules, s.OnlyRules || with.OnlyRules && !said(key)
+		cfg.Services[key] = s
 	}
 }
 

@@ -42,6 +42,7 @@ func routeTags() map[string]reflect.StructTag {
 		"Rule.File":            `key:"-"`,
 		"Rule.Line":            `key:"-"`,
 		"Rule.Hosts":           `doc:"Hosts that the call must be addressed to; *.internal is all names below internal. Any without it."`,
+		"Rule.Ports":           `min:"1" max:"65535" doc:"Ports that the call must be made to: the one that its address names, else 443 for https and 80 for others. Any without it."`,
 		"Rule.Match":           `doc:"Alternatives, one of which must match. All calls without it."`,
 		"Rule.Backends":        `doc:"Where the calls go, by weight. Without it the service itself, in the environment of the call."`,
 		"Rule.Key":             `doc:"Makes calls with an equal key go to an equal backend."`,

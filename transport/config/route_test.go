@@ -3,6 +3,8 @@ package config_test
 import (
 	"fmt"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -195,7 +197,7 @@ apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
 metadata: {name: %s, namespace: shop, creationTimestamp: %s}
 spec:
-  parentRefs: [{group: "", kind: Service, name: users, port: 80}]
+  parentRefs: [{group: "", kind: Service, name: users}]
   rules:
   - matches: [{path: {type: PathPrefix, value: /%[1]s}}]
     backendRefs: [{name: orders, port: 8080, weight: 1}]
@@ -243,12 +245,13 @@ func TestGatewayErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct{ from, to, want string }{
-		{"name: users, port", "name: nobody, port", `7:1: spec.parentRefs[0].name: "nobody": want one of the services: orders, users`},
+		{"name: users", "name: nobody", `7:1: spec.parentRefs[0].name: "nobody": want one of the services: orders, users`},
 		{"name: orders", "name: nobody", `10:1: spec.rules[0].backendRefs[0].name: "nobody": want one of the services: orders, users`},
 		{"PathPrefix", "PathSuffix", "9:1: spec.rules[0].matches[0].path.type: "},
 		{"backendRefs", "backends", "10:1: spec.rules[0].backends: "},
 		{"weight: 1", "weight: 1, weight: 2", `the key "weight" is already on line 10`},
-		{"port: 80}", "port: 0x50}", "spec.parentRefs[0].port: 0x50: want a decimal number"},
+		{"users}", "users, port: 0x50}", "spec.parentRefs[0].port: 0x50: want a decimal number"},
+		{"users}", "users, port: 65536}", "7:1: spec.parentRefs[0].port: 65536: want 1 to 65535"},
 		{"HTTPRoute", "TLSRoute", "4:1: kind: "},
 		{"- matches", "- filters: [{type: CORS}]\n    matches", "spec.rules[0].filters[0]"},
 	} {
@@ -284,7 +287,7 @@ func TestGatewayPorts(t *testing.T) {
 		for name := range strings.SplitSeq(test.services, ", ") {
 			text += fmt.Sprintf("  %q: {target: static://a, attemptTimeout: none}\n", name)
 		}
-		text += "---" + strings.Replace(fmt.Sprintf(httpRoute, "x", "2026-01-02T00:00:00Z"), ", port: 80}", test.port+"}", 1)
+		text += "---" + strings.Replace(fmt.Sprintf(httpRoute, "x", "2026-01-02T00:00:00Z"), "users}", "users"+test.port+"}", 1)
 		r, err := parse(text)
 		var got []string
 		if err == nil {
@@ -296,6 +299,45 @@ func TestGatewayPorts(t *testing.T) {
 		}
 		if strings.Join(got, " ") != test.want || (err != nil) != (test.want == "") {
 			t.Errorf("%s, port %q: got %v, %v, want %s", test.services, test.port, got, err, test.want)
+		}
+	}
+}
+
+// A parentRef with a port is for calls to that port, also where the file has the
+// Service without one.
+func TestGatewayPortOfCalls(t *testing.T) {
+	for _, test := range []struct{ own, port, url, want string }{
+		{"", "80", "http://users/x", "send shop/x/0"},
+		{"", "80", "http://users:80/x", "send shop/x/0"},
+		{"", "80", "http://users/y", "answer no rule of a route"},
+		{"", "80", "http://users:81/x", "send "},
+		{"", "80", "https://users/x", "send "},
+		{"", "443", "https://users/x", "send shop/x/0"},
+		{", onlyRules: true", "80", "http://users:81/x", "refuse "},
+		{", onlyRules: true", "80", "http://users/y", "refuse "},
+		{", onlyRules: false", "80", "http://users/y", "send "},
+	} {
+		r, err := parse("services: {users: {target: static://a" + test.own + "}, orders: {target: static://b}}\n---" +
+			strings.Replace(fmt.Sprintf(httpRoute, "x", "2026-01-02T00:00:00Z"), "users}", "users, port: "+test.port+"}", 1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		rt, err := transport.New(r.Transport)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req := httptest.NewRequest(http.MethodGet, test.url, nil)
+		req.Host = "" // as a client leaves it
+		x := rt.Explain(t.Context(), req).Route
+		got := x.Action + " "
+		if x.Rule != nil {
+			got += x.Rule.Name
+		}
+		if got != test.want {
+			t.Errorf("port %s%s, %s: got %q, want %q", test.port, test.own, test.url, got, test.want)
+		}
+		if err := rt.Close(); err != nil {
+			t.Error(err)
 		}
 	}
 }

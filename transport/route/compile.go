@@ -43,6 +43,7 @@ type candidate struct {
 	grpc    *grpcCond // nil unless gRPC only
 	headers []valueCond
 	query   []valueCond
+	ports   []int  // empty for all
 	never   string // why it can never match this caller, or ""
 }
 
@@ -132,7 +133,7 @@ func refuse(why error, what string) error { return fmt.Errorf("%w: %s", why, wha
 // in canonical form and at least one match.
 func copyRule(from *Rule) Rule {
 	r := *from
-	r.Hosts = slices.Clone(r.Hosts)
+	r.Hosts, r.Ports = slices.Clone(r.Hosts), slices.Clone(r.Ports)
 	r.Match = slices.Clone(r.Match)
 	if len(r.Match) == 0 {
 		r.Match = make([]Match, 1)
@@ -178,7 +179,7 @@ func clone[T any](p *T) *T {
 
 // candidates are those of one match: one for each host.
 func (t *Table) candidates(r *rule, m *Match, order [2]int) []*candidate {
-	c := candidate{rule: r, match: m, order: order, never: t.callerMisses(m)}
+	c := candidate{rule: r, match: m, order: order, ports: r.pub.Ports, never: t.callerMisses(m)}
 	c.setPath(m.Path)
 	if g := m.GRPC; g != nil {
 		c.grpc = &grpcCond{service: g.Service, method: g.Method}

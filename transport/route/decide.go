@@ -15,6 +15,12 @@ type Input struct {
 	RawQuery string
 	Host     string
 
+	// Address is where the call is made to, as in its URL, with or without port,
+	// and Scheme that of the URL: Rule.Ports are compared with the port.
+	// Default: Host, and not https.
+	Address string
+	Scheme  string
+
 	// Header has keys in the form of net/http. The caller may go on to change
 	// it once Decide has returned.
 	Header map[string][]string

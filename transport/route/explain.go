@@ -148,6 +148,8 @@ func (c *candidate) misses(in *Input, v *view) string {
 		return c.never
 	case !g.hostFits(in.Host):
 		return fmt.Sprintf("host is %q", clip(in.Host))
+	case !c.portFits(in):
+		return fmt.Sprintf("port is %d", in.port())
 	case c.grpc != nil && !in.GRPC:
 		return "not a gRPC call"
 	case c.grpc != nil && !c.grpc.fits(v):

@@ -19,8 +19,10 @@ type Gateway struct {
 	// Created decides which of two routes comes first. Zero: after others.
 	Created time.Time
 
-	// Services are the keys of its parents.
+	// Services are the keys of its parents. Ports are the ports of one that the
+	// route is for. Without an entry: all.
 	Services []string
+	Ports    map[string][]int
 
 	// Rules are its rules, in order.
 	Rules []Rule
@@ -30,7 +32,9 @@ type Gateway struct {
 type GatewayOptions struct {
 	// Key is the key in Config.Services of a Kubernetes Service; port is 0 if
 	// the reference has none. Default: the name, or name.namespace for a
-	// Service that is not in the route's own namespace, whatever the port.
+	// Service that is not in the route's own namespace, whatever the port. A
+	// parent with a port is for calls to that port alone, unless its key ends
+	// with the port and has no other calls.
 	Key func(namespace, name string, port int) string
 
 	// Position tells where a path of the object, such as
@@ -176,28 +180,47 @@ func (r *reader) parent(o *object) {
 		return
 	}
 	o.refuse("a Service has no sections", "sectionName")
-	key := r.key(o)
-	if !slices.Contains(r.g.Services, key) {
-		r.g.Services = append(r.g.Services, key)
-	}
+	r.bind(r.key(o))
 	o.done()
 }
 
-// key is the key of the Service that a reference names.
-func (r *reader) key(o *object) string {
+// bind makes a Service a parent, for one port or, with 0, for all.
+func (r *reader) bind(key string, port int) {
+	known := slices.Contains(r.g.Services, key)
+	ports := r.g.Ports[key]
+	switch {
+	case port == 0 || strings.HasSuffix(key, fmt.Sprintf(":%d", port)) || known && ports == nil:
+		delete(r.g.Ports, key)
+	case r.g.Ports == nil:
+		r.g.Ports = map[string][]int{key: {port}}
+	case !slices.Contains(ports, port):
+		r.g.Ports[key] = append(ports, port)
+	}
+	if !known {
+		r.g.Services = append(r.g.Services, key)
+	}
+}
+
+// key is the key of the Service that a reference names, and its port or 0.
+func (r *reader) key(o *object) (key string, port int) {
 	namespace, name := o.text("namespace", r.g.Namespace), o.need("name")
-	port := o.number("port", 0)
+	if n, has := o.get("port"); has {
+		if port = n.integer(1); port < 1 || port > 65535 {
+			n.bad("1 to 65535")
+			port = 0
+		}
+	}
 	switch {
 	case r.options.Key != nil:
-		key := r.options.Key(namespace, name, port)
+		key = r.options.Key(namespace, name, port)
 		if key == "" {
 			o.at(".name").add(name, "a Service that is configured")
 		}
-		return key
+		return key, port
 	case namespace == r.g.Namespace:
-		return name
+		return name, port
 	}
-	return name + "." + namespace
+	return name + "." + namespace, port
 }
 
 // checkRules finds what can be read and not be used. A table knows the services
@@ -252,9 +275,11 @@ func (r *reader) locate(errs []error) {
 }
 
 // Attach adds the rules of routes to the services of cfg that are their parents,
-// which then want a rule for each call (OnlyRules). Older routes come first, and
-// of two that are as old the first by namespace/name: where two rules are as
-// specific as each other that decides. A service's own rules stay before them.
+// which then want a rule for each call (OnlyRules), or for each to one of its ports
+// if the routes are for these: a last rule answers 404 to the others. Older routes
+// come first, and of two that are as old the first by namespace/name: where two
+// rules are as specific as each other that decides. A service's own rules stay
+// before them.
 // The error joins an *Error for each parent that cfg does not have; then cfg
 // stays as it is. Services and lists of rules of cfg are not changed but
 // replaced.
@@ -264,7 +289,7 @@ func (cfg *Config) Attach(routes ...*Gateway) error {
 		return cmp.Or(boolInt(a.Created.IsZero())-boolInt(b.Created.IsZero()), a.Created.Compare(b.Created),
 			strings.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name))
 	})
-	services := maps.Clone(cfg.Services)
+	services, ports := maps.Clone(cfg.Services), map[string][]int{}
 	p := problems{to: &found{}}
 	for _, g := range sorted {
 		for _, key := range g.Services {
@@ -273,14 +298,36 @@ func (cfg *Config) Attach(routes ...*Gateway) error {
 				p.at("%s %s/%s: parentRefs", g.Kind, g.Namespace, g.Name).add(key, "a service of the configuration")
 				continue
 			}
-			s.Rules = append(slices.Clip(s.Rules), g.Rules...)
-			s.OnlyRules = true
+			s.Rules = append(slices.Clip(s.Rules), g.rulesFor(key)...)
+			s.OnlyRules = s.OnlyRules || g.Ports[key] == nil
+			ports[key] = append(ports[key], g.Ports[key]...)
 			services[key] = s
 		}
 	}
 	if p.any() {
 		return errors.Join(p.to.errs...)
 	}
+	for key, s := range services {
+		if some := ports[key]; len(some) > 0 && !s.OnlyRules {
+			slices.Sort(some)
+			s.Rules = append(s.Rules, Rule{
+				Name: "no rule of a route", Ports: slices.Compact(some), Fixed: &Fixed{Status: 404},
+			})
+			services[key] = s
+		}
+	}
 	cfg.Services = services
 	return nil
+}
+
+// rulesFor are its rules for one of its parents.
+func (g *Gateway) rulesFor(key string) []Rule {
+	if g.Ports[key] == nil {
+		return g.Rules
+	}
+	rules := slices.Clone(g.Rules)
+	for i := range rules {
+		rules[i].Ports = g.Ports[key]
+	}
+	return rules
 }

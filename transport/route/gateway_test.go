@@ -177,6 +177,8 @@ func TestGatewayErrors(t *testing.T) {
 		{"edited path", filter(`{"type": "URLRewrite", "urlRewrite": {"path": {"type": "ReplaceFullPath", "replaceFullPath": "/a%zz"}}}`), `spec.rules[0].filters[0].urlRewrite.path.replaceFullPath "/a%zz": want a path with percent-encoding`},
 		{"attempts", withRule(`{"retry": {"attempts": -1}, ` + backend + `}`), `spec.rules[0].retry.attempts -1: want 0 to 9`},
 		{"gateway parent only", spec(`{"parentRefs": [{"name": "gw"}]}`), `spec.parentRefs without a Service: want at least one of kind Service`},
+		{"ports", spec(`{"parentRefs": [{"group": "", "kind": "Service", "name": "a", "port": 0}, {"group": "", "kind": "Service", "name": "b", "port": "80"}]}`),
+			`spec.parentRefs[0].port 0: want 1 to 65535|spec.parentRefs[1].port "80": want an integer`},
 		{"no parent", spec(`{}`), `spec.parentRefs without a Service`},
 		{"section", spec(`{"parentRefs": [{"group": "", "kind": "Service", "name": "a", "sectionName": "http"}]}`), `spec.parentRefs[0].sectionName "http": want none`},
 		{"default gateways", spec(`{"parentRefs": [{"group": "", "kind": "Service", "name": "a"}], "useDefaultGateways": "All"}`), `spec.useDefaultGateways "All": want none`},
@@ -279,6 +281,60 @@ func TestGatewayKeys(t *testing.T) {
 	_, err := route.ParseGateway(data, route.GatewayOptions{Key: func(string, string, int) string { return "" }})
 	if err == nil || !strings.Contains(err.Error(), `spec.parentRefs[1].name "a": want a Service that is configured`) {
 		t.Errorf("got %v, want the names without a key", err)
+	}
+}
+
+// TestGatewayPort: a parent with a port is for calls to that port, which then want a
+// rule; one without is for all.
+func TestGatewayPort(t *testing.T) {
+	object := func(name, parents, path string) []byte {
+		return []byte(`{"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": "` + name + `"}, "spec": {
+			"parentRefs": [` + parents + `], "rules": [{"matches": [{"path": {"value": "` + path + `"}}], "backendRefs": [{"name": "v1"}]}]}}`)
+	}
+	parent := func(port string) string { return `{"group": "", "kind": "Service", "name": "echo"` + port + `}` }
+	p80, p81, every := parent(`, "port": 80`), parent(`, "port": 81`), parent("")
+	for _, test := range []struct {
+		name    string
+		objects [][]byte
+		calls   []call
+	}{
+		{"one", [][]byte{object("a", p80, "/a")}, []call{
+			{url: "http://echo/a", want: "v1"}, {url: "http://echo:80/a", want: "v1"}, {url: "http://echo/b"},
+			{url: "http://echo:81/a", want: "echo"}, {url: "http://[::1]:81/a", want: "echo"}, {url: "http://[::1]/a", want: "v1"},
+			{url: "https://echo/a", want: "echo"}, {url: "http://echo:99999/a", want: "echo"},
+		}},
+		{"two of one route", [][]byte{object("a", p80+","+p81, "/a")}, []call{
+			{url: "http://echo/a", want: "v1"}, {url: "http://echo:81/a", want: "v1"}, {url: "http://echo:81/b"}, {url: "http://echo:82/a", want: "echo"},
+		}},
+		{"of two routes", [][]byte{object("a", p80, "/a"), object("b", p81, "/b")}, []call{
+			{url: "http://echo/a", want: "v1"}, {url: "http://echo/b"}, {url: "http://echo:81/b", want: "v1"}, {url: "http://echo:81/a"},
+			{url: "http://echo:82/a", want: "echo"},
+		}},
+		{"and all, in one route", [][]byte{object("a", p80+","+every+","+p81, "/a")}, []call{
+			{url: "http://echo:82/a", want: "v1"}, {url: "http://echo:82/b"},
+		}},
+		{"and all, in another", [][]byte{object("a", p80, "/a"), object("b", every, "/")}, []call{
+			{url: "http://echo/b", want: "v1"}, {url: "http://echo:82/a", want: "v1"},
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) { check(t, attached(t, test.objects...), test.calls) })
+	}
+	// A key that is the port's own has no other calls, however they are made.
+	g, err := route.ParseGateway(object("a", p80, "/a"), route.GatewayOptions{Key: func(_, name string, port int) string {
+		return fmt.Sprint(name, ":", port)
+	}})
+	if err != nil || len(g.Ports) > 0 {
+		t.Errorf("got %+v, %v, want no ports", g, err)
+	}
+}
+
+// TestPortOfGRPC: rules for a port refuse what does not match there over gRPC, too.
+func TestPortOfGRPC(t *testing.T) {
+	tb := withRules(t, route.Rule{Ports: []int{81}, Fixed: &route.Fixed{Status: 404}})
+	for host, want := range map[string]route.Action{"echo:81": route.Answer, "echo": route.Send} {
+		if d := tb.Decide(&route.Input{Service: "echo", GRPC: true, Path: "/a/b", Host: host}); d.Action != want {
+			t.Errorf("%s: got %v, want %v", host, d.Action, want)
+		}
 	}
 }
 

@@ -170,7 +170,8 @@ func (r *reader) service(o *object) string {
 	if kind := o.text("kind", "Service"); kind != "Service" {
 		o.at(".kind").add(kind, "Service")
 	}
-	return r.key(o)
+	key, _ := r.key(o)
+	return key
 }
 
 // timeouts reads the timeouts of a rule.

@@ -3,6 +3,8 @@ package route
 import (
 	"net/url"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -100,7 +102,31 @@ func nameFits(name, want string, re *regexp.Regexp) bool {
 	return want == "" || want == name
 }
 
-// valuesFit says that labels, headers and query do.
+// portFits says that the port does that the call is made to.
+func (c *candidate) portFits(in *Input) bool {
+	return len(c.ports) == 0 || slices.Contains(c.ports, in.port())
+}
+
+// port is the port that a call is made to; 0 if it is none.
+func (in *Input) port() int {
+	address := in.Address
+	if address == "" {
+		address = in.Host
+	}
+	if _, text := splitHost(address); text != "" {
+		port, err := strconv.ParseUint(text, 10, 16)
+		if err != nil {
+			return 0
+		}
+		return int(port)
+	}
+	if strings.EqualFold(in.Scheme, "https") {
+		return 443
+	}
+	return 80
+}
+
+// valuesFit says that labels, headers, query and port do.
 func (c *candidate) valuesFit(in *Input, v *view) bool {
 	for i := range c.headers {
 		if !c.headers[i].fitsHeader(in, v.header(in, &c.headers[i])) {
@@ -112,7 +138,7 @@ func (c *candidate) valuesFit(in *Input, v *view) bool {
 			return false
 		}
 	}
-	return c.never == ""
+	return c.never == "" && c.portFits(in)
 }
 
 // fits says that a value does.

@@ -16,6 +16,9 @@ import (
 func naive(rules []route.Rule, in *route.Input) int {
 	best, bestKey := -1, []int(nil)
 	for i, r := range rules {
+		if len(r.Ports) > 0 && !slices.ContainsFunc(r.Ports, func(p int) bool { return strings.HasSuffix(in.Address, fmt.Sprint(":", p)) }) {
+			continue
+		}
 		for j, m := range r.Match {
 			for _, host := range append(slices.Clone(r.Hosts), "")[:max(1, len(r.Hosts))] {
 				if !naiveHost(host, in.Host) || !naiveFits(m, in) {
@@ -137,12 +140,16 @@ func againstOracle(t *testing.T, randomMatch func(*rand.Rand) route.Match) {
 			for range r.IntN(3) / 2 * (1 + r.IntN(2)) {
 				rules[i].Hosts = append(rules[i].Hosts, pick(r, "a.x", "*.x", "b.a.x", "*.a.x"))
 			}
+			if r.IntN(6) == 0 {
+				rules[i].Ports = [][]int{{1}, {2, 3}}[r.IntN(2)]
+			}
 			rules[i].Name = fmt.Sprint(i)
 		}
 		tb := withRules(t, rules...)
 		for range 40 {
 			in := &route.Input{
 				Service: "echo", Method: pick(r, "GET", "POST", "PUT"), Path: pick(r, "/", "/a", "/a/", "/a/b", "/a/b/c", "/b", "/ab"),
+				Address:  pick(r, "x:1", "x:2", "x:3"),
 				Host:     pick(r, "a.x", "x", "b.a.x", "c.a.x", "other"),
 				RawQuery: pick(r, "", "X=1", "X=2&Y=1", "Z=1&Y=2"), Header: map[string][]string{"X": {pick(r, "1", "2", "3")}, "Y": {pick(r, "1", "3"), "2"}},
 			}

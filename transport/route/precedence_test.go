@@ -131,7 +131,7 @@ func (c call) input(t *testing.T) *route.Input {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in := &route.Input{Service: "echo", Method: c.method, Path: u.Path, RawQuery: u.RawQuery, Host: u.Host, Header: map[string][]string{}}
+	in := &route.Input{Service: "echo", Method: c.method, Path: u.Path, RawQuery: u.RawQuery, Host: u.Host, Address: u.Host, Scheme: u.Scheme, Header: map[string][]string{}}
 	for name, value := range c.header {
 		in.Header[strings.ToUpper(name[:1])+name[1:]] = []string{value}
 	}

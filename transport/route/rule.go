@@ -31,6 +31,12 @@ type Rule struct {
 	// "*.internal" for all names below it. Ports do not matter. Default: any.
 	Hosts []string
 
+	// Ports are those that the call must be made to: the one that its address
+	// names, else 443 for https and 80 for anything else. Where the endpoints
+	// listen does not matter, and a rule is not more specific by them. Default:
+	// any. Range: 1 to 65535.
+	Ports []int
+
 	// Match are alternatives: one of them must match. Default: all calls.
 	// Range: up to 128.
 	Match []Match

@@ -61,6 +61,7 @@ func TestValidate(t *testing.T) {
 			`services["a"].environments[1] "x": want each|services["a"].environments[2] "X": want a DNS`},
 		{"service default", route.Config{Services: map[string]route.Service{"a": {Environments: []string{"x"}, Default: "y"}}}, `services["a"].default "y": want one of prod, x`},
 		{"default of none", route.Config{Services: map[string]route.Service{"a": {Default: "prod"}}}, `services["a"].default "prod": want none`},
+		{"ports", rule(route.Rule{Ports: []int{80, 0, 65536}}), `rules[0].ports[1] 0: want 1 to 65535|rules[0].ports[2] 65536`},
 		{"hosts", rule(route.Rule{Hosts: []string{"a:80", "*", "*.x", "a*b"}}), `rules[0].hosts[0] "a:80": want a host|rules[0].hosts[1] "*"|rules[0].hosts[3] "a*b"`},
 		{"too many matches", rule(route.Rule{Match: make([]route.Match, 129)}), `rules[0].match 129: want up to 128`},
 		{"path twice", match(path("/a", "/b", "")), `rules[0].match[0].path with several`},

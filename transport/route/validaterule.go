@@ -28,6 +28,11 @@ func (c *checker) rule(r *Rule, s *Service, p problems) {
 			p.at(".hosts[%d]", i).add(h, "a host name without port, or *. and a host name")
 		}
 	}
+	for i, port := range r.Ports {
+		if port < 1 || port > 65535 {
+			p.at(".ports[%d]", i).add(port, "1 to 65535")
+		}
+	}
 	if len(r.Match) > maxMatches {
 		p.at(".match").add(len(r.Match), "up to %d", maxMatches)
 		return
