@@ -33,6 +33,7 @@ func routeTags() map[string]reflect.StructTag {
 		"OverridePolicy.Protected":        `doc:"Let headers lead into and out of protected environments."`,
 		"OverridePolicy.RequireSignature": `doc:"Honour only headers that were signed with one of keys."`,
 		"OverridePolicy.Keys":             `doc:"What signatures are checked with."`,
+		"OverridePolicy.MaxExpiry":        `min:"1s" max:"720h" default:"24h" doc:"How far ahead the end of a signature may lie; one that says more is refused until then."`,
 		"OverridePolicy.IgnoreCode":       `doc:"Honour no overrides of the program's code."`,
 		"OverridePolicy.CodeProtected":    `doc:"Let code lead into and out of protected environments."`,
 		"SigningKey.ID":                   `key:"id" need:"yes" doc:"The name of the key on the wire: 1 to 32 of a-z, A-Z, 0-9, - and _."`,

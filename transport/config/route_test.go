@@ -29,7 +29,7 @@ environments:
   local: {fallback: [staging], failover: true, spillOver: true, protected: false, fallbackWrites: [staging]}
   staging: {protected: true}
 labels: {team: a}
-override: {services: ["*"], environments: [local], protected: true, requireSignature: true, ignoreCode: true, codeProtected: true,
+override: {services: ["*"], environments: [local], protected: true, requireSignature: true, maxExpiry: 1h, ignoreCode: true, codeProtected: true,
   keys: [{id: k1, secret: "${KEY}"}]}
 rules:
 - name: all
@@ -112,7 +112,7 @@ services:
 		t.Errorf("got %q, %v, %+v", r.Environment, r.Labels, r.Environments)
 	}
 	if !reflect.DeepEqual(r.Override, route.OverridePolicy{
-		Services: []string{"*"}, Environments: []string{"local"}, Protected: true, RequireSignature: true, IgnoreCode: true, CodeProtected: true,
+		Services: []string{"*"}, Environments: []string{"local"}, Protected: true, RequireSignature: true, MaxExpiry: time.Hour, IgnoreCode: true, CodeProtected: true,
 		Keys: []route.SigningKey{{ID: "k1", Secret: []byte("0123456789abcdef")}},
 	}) {
 		t.Errorf("override: got %+v", r.Override)
@@ -182,6 +182,8 @@ func TestRoutingErrors(t *testing.T) {
 		"services:\n  a:\n    target: static://a\n    rules: [{match: [{method: get}]}]":          "4:23: services.a.rules[0].match[0].method: ",
 		"services:\n  a:\n    environment: moon\n    environments: {prod: {target: static://b}}":  `3:5: services.a.environment: "moon": want one of prod`,
 		"override: {services: ['*'], environments: [B]}":                                          "1:44: override.environments[0]: ",
+		"override: {maxExpiry: 721h}":                                                             "1:23: override.maxExpiry: 721h: ",
+		"override: {maxExpiry: 0s}":                                                               "1:23: override.maxExpiry: 0s: ",
 		"override: {keys: [{id: k, secret: short}]}":                                              "override.keys[0].secret",
 		"routeFiles: [nowhere.yaml]":                                                              `1:14: routeFiles[0]: "nowhere.yaml": no such file`,
 	} {

@@ -1,5 +1,7 @@
 package route
 
+import "time"
+
 // Config is all that decisions are made by. It is plain data; New copies it.
 // The zero Config is valid and knows no service.
 //
@@ -95,6 +97,12 @@ type OverridePolicy struct {
 	// even where none is required.
 	Keys []SigningKey
 
+	// MaxExpiry is how far ahead the end of a signature may lie: one that says
+	// more is refused, whoever has signed it, until its end is that near. So a
+	// text that leaks is no key for years. Default (0): 24 h. Range: 1 s to
+	// 720 h.
+	MaxExpiry time.Duration
+
 	// IgnoreCode honours no overrides of With. CodeProtected is Protected for
 	// them. Services, Environments and signatures are no matter to them.
 	IgnoreCode    bool
@@ -129,4 +137,7 @@ const (
 	minSecret   = 16
 	maxSecret   = 1024
 	maxKeys     = 16
+
+	defaultMaxExpiry = 24 * time.Hour
+	longestMaxExpiry = 720 * time.Hour
 )

@@ -242,6 +242,7 @@ const (
 	whyUnknownKey = "signed with an unknown key"
 	whyBadMAC     = "the signature is wrong"
 	whyExpired    = "expired"
+	whyTooFar     = "expires further ahead than maxExpiry allows"
 )
 
 // override finds the environment of a call to service h that goes to d.Service

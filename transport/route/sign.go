@@ -1,6 +1,7 @@
 package route
 
 import (
+	"cmp"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -23,13 +24,17 @@ type signature struct {
 	text    string // what was signed
 }
 
-// keyring is the keys of one Table, or none.
-type keyring struct{ secrets map[string][]byte }
+// keyring is the keys of one Table, or none, and for how long they may sign.
+type keyring struct {
+	secrets   map[string][]byte
+	maxExpiry time.Duration
+}
 
 // Sign returns the text of a header with the overrides, honoured until expires
 // by all who have the key. The text says so in clear; what it adds is that only
 // a holder of the key can have written it. Whoever sees it can use it again
-// until then, for any request: keep the time short.
+// until then, for any request: keep the time short. What lies further ahead than
+// OverridePolicy.MaxExpiry, 24 h by default, is refused.
 //
 // The signature is the ID of the key, the Unix time of the end, and the MAC in
 // base64url without padding, joined by dots. The MAC is HMAC-SHA256 over
@@ -135,6 +140,8 @@ func (k *keyring) refuses(s *signature, now time.Time) string {
 		return whyBadMAC
 	case now.Unix() >= s.expires:
 		return whyExpired
+	case s.expires-now.Unix() > int64(k.maxExpiry/time.Second):
+		return whyTooFar
 	}
 	return ""
 }
@@ -150,7 +157,7 @@ func (t *Table) addOverrides(cfg *Config) {
 	if len(cfg.Override.Keys) == 0 {
 		return
 	}
-	t.keys = &keyring{secrets: map[string][]byte{}}
+	t.keys = &keyring{secrets: map[string][]byte{}, maxExpiry: cmp.Or(cfg.Override.MaxExpiry, defaultMaxExpiry)}
 	for _, k := range cfg.Override.Keys {
 		t.keys.secrets[k.ID] = append([]byte(nil), k.Secret...)
 	}

@@ -91,6 +91,41 @@ func TestSignature(t *testing.T) {
 	}
 }
 
+// TestMaxExpiry: the end of a signature that lies too far ahead is refused, so that a
+// text which leaks is no key for years; it counts once its end is near enough.
+func TestMaxExpiry(t *testing.T) {
+	for _, test := range []struct {
+		limit, ahead time.Duration
+		honoured     bool
+	}{
+		{0, 24 * time.Hour, true},
+		{0, 24*time.Hour + time.Second, false},
+		{0, 200 * 365 * 24 * time.Hour, false},
+		{time.Minute, time.Minute, true},
+		{time.Minute, time.Minute + time.Second, false},
+		{720 * time.Hour, 720 * time.Hour, true},
+		{720 * time.Hour, 721 * time.Hour, false},
+	} {
+		text, err := route.Sign([]route.Override{{Service: "users", Environment: "staging"}}, key(), now().Add(test.ahead))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, required := range []bool{true, false} {
+			cfg := signedConfig(key())
+			cfg.Override.MaxExpiry, cfg.Override.RequireSignature = test.limit, required
+			tb := table(t, cfg)
+			d := tb.Decide(&route.Input{Service: "users", Overrides: tb.Overrides(t.Context(), with(text), now())})
+			if d.Overridden != test.honoured || !test.honoured && !strings.Contains(d.Refused, "maxExpiry") {
+				t.Errorf("limit %v, %v ahead: got overridden %v, refused %q", test.limit, test.ahead, d.Overridden, d.Refused)
+			}
+			later := now().Add(test.ahead - time.Second)
+			if d := tb.Decide(&route.Input{Service: "users", Overrides: tb.Overrides(t.Context(), with(text), later)}); !d.Overridden {
+				t.Errorf("limit %v, in the last second: got refused %q, want it honoured", test.limit, d.Refused)
+			}
+		}
+	}
+}
+
 // flip is another base64 digit that differs in its last bits only.
 func flip(c byte) string {
 	const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"

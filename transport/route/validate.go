@@ -139,6 +139,9 @@ func (c *checker) policy(o *OverridePolicy, p problems) {
 	if len(o.Keys) > maxKeys {
 		p.at(".keys").add(len(o.Keys), "up to %d", maxKeys)
 	}
+	if o.MaxExpiry != 0 && (o.MaxExpiry < time.Second || o.MaxExpiry > longestMaxExpiry) {
+		p.at(".maxExpiry").add(o.MaxExpiry, "1s to %v", longestMaxExpiry)
+	}
 	seen := map[string]bool{}
 	for i, k := range o.Keys {
 		k.validate(p.at(".keys[%d]", i))

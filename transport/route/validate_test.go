@@ -116,6 +116,9 @@ func TestValidate(t *testing.T) {
 		{"override keys", policy(route.OverridePolicy{RequireSignature: true}), `override.keys []: want at least one`},
 		{"override key", policy(route.OverridePolicy{Keys: []route.SigningKey{{ID: "a b", Secret: []byte("hush")}, key(), key()}}),
 			`override.keys[0].id "a b"|override.keys[0].secret 4: want 16|override.keys[2].id "k1": want each once`},
+		{"override expiry", policy(route.OverridePolicy{MaxExpiry: 721 * time.Hour}), `override.maxExpiry 721h0m0s: want 1s to 720h`},
+		{"override short expiry", policy(route.OverridePolicy{MaxExpiry: time.Second - 1}), `override.maxExpiry 999.999999ms: want 1s to`},
+		{"override negative expiry", policy(route.OverridePolicy{MaxExpiry: -time.Hour}), `override.maxExpiry -1h0m0s: want 1s to`},
 		{"override too many keys", policy(route.OverridePolicy{Keys: make([]route.SigningKey, 17)}), `override.keys 17: want up to 16|…`},
 	}
 	for _, test := range tests {
