@@ -349,7 +349,7 @@ func TestLoadReport(t *testing.T) {
 	if err := save(file, sample()); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := loadReport(file); err != nil || len(got.HTTP) != 3 || got.HTTP[1].Stub.Serial.CPURatio.Median != 1.25 || !got.Scale[1].Unsettled {
+	if got, err := loadReport(file); err != nil || len(got.HTTP) != 4 || got.HTTP[1].Stub.Serial.CPURatio.Median != 1.25 || !got.Scale[1].Unsettled {
 		t.Errorf("got %+v and %v, want what was saved", got, err)
 	}
 	if err := os.WriteFile(file, []byte("{"), 0o600); err != nil {
