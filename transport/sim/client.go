@@ -90,6 +90,8 @@ type attempt struct {
 
 	reached     int64
 	found       int32 // attempts at the server before it
+	remain      int32 // and when it answers
+	service     int64 // how long it works on it
 	status      int16
 	result      result
 	unconnected bool // no connection yet
@@ -279,6 +281,7 @@ func (r *run) answered(a *attempt, id int32) error {
 		return nil
 	}
 	r.release(a, id, byServer)
+	r.listen(a)
 	return r.settle(a, id, a.result)
 }
 

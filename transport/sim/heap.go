@@ -25,6 +25,7 @@ const (
 	wakeEvent                // a client that stood still goes on
 	probeEvent               // a probe reaches its server
 	probedEvent              // and its answer the client
+	pollEvent                // a client polls its servers
 )
 
 // seen says that code of a client runs at the event, which reads the clock.

@@ -88,7 +88,7 @@ func newRun(ctx context.Context, sc *Scenario, p *transport.Policy) (*run, error
 			return nil, err
 		}
 	}
-	return r, nil
+	return r, r.planPolls()
 }
 
 // loop runs all events.
@@ -182,6 +182,8 @@ func (r *run) handle(e event) error {
 		r.probed(e.id)
 	case probedEvent:
 		r.tellProbe(e.id)
+	case pollEvent:
+		r.poll(e.id)
 	}
 	return nil
 }

@@ -25,6 +25,7 @@ type server struct {
 	backlog int // requests in the queue whose clients still wait, and those in work
 
 	visits [64]visits // by how many others were there
+	meter  meter
 }
 
 // effect is a Fault as it hits one server or client.

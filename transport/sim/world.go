@@ -252,14 +252,18 @@ func (r *run) dispatch(s *server) {
 			r.release(a, id, byServer)
 			continue
 		}
+		s.meter.pass(now, s.busy)
 		s.busy++
-		r.agenda.plan(s.finish(now, a.work*s.slowness(now)), doneEvent, id, 0)
+		end := s.finish(now, a.work*s.slowness(now))
+		a.service = end - now
+		r.agenda.plan(end, doneEvent, id, 0)
 	}
 }
 
 // done is the end of work on an attempt.
 func (r *run) done(a *attempt, id int32) {
 	s := a.server // a may be another's when its answer is sent
+	s.meter.pass(r.clock.at, s.busy)
 	s.busy--
 	r.leaveServer(a, id)
 	r.dispatch(s)
@@ -267,11 +271,12 @@ func (r *run) done(a *attempt, id int32) {
 
 // answer sends an answer on its way, after a while.
 func (r *run) answer(a *attempt, id int32, how result, after int64) {
+	a.server.meter.count(r.clock.at, a.server.busy, how)
 	if a.left {
 		r.release(a, id, byServer)
 		return
 	}
-	a.result = how
+	a.result, a.remain = how, int32(a.server.backlog)
 	r.agenda.plan(r.clock.at+after+r.delay(), answerEvent, id, 0)
 }
 

@@ -9,19 +9,6 @@ import (
 	"github.com/tullemesh/tulle/balancer"
 )
 
-// A Prober is a Picker whose endpoints answer probes. After each attempt that was
-// sent it is asked whom to probe, and it is told what those say, later.
-type Prober interface {
-	balancer.Picker
-
-	// Probe lists the endpoints to ask, by index.
-	Probe(now time.Duration) []int
-
-	// Probed is an answer: how many requests the endpoint has, and its latency at
-	// that number.
-	Probed(i, inFlight int, latency, now time.Duration)
-}
-
 // Prequal is the rule of Google's Prequal (Wydrowski et al., Load is not what you
 // should balance, NSDI 2024, arXiv 2312.10172), for servers that take part: they
 // answer probes. Three are sent for each attempt, answers live for 1 s in a pool of
