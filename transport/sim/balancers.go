@@ -27,6 +27,9 @@ func namedBalancers() []namedBalancer {
 		{"grpc_least_request", peers.GRPCLeastRequest{}},
 		{"least_loaded", peers.LeastLoaded{}},
 		{"prequal", peers.Prequal{}},
+		{"weighted_round_robin", peers.WeightedRoundRobin{}},
+		{"yarp", peers.YARP{}},
+		{"c3", peers.C3{}},
 	}
 }
 
@@ -48,6 +51,15 @@ func balancerOf(name string) (balancer.Policy, bool) {
 		}
 	}
 	return nil, false
+}
+
+// among is a balancer that knows how many clients there are, if it asks for that.
+func among(b balancer.Policy, clients int) balancer.Policy {
+	if c, ok := b.(peers.C3); ok && c.Clients == 0 {
+		c.Clients = clients
+		return c
+	}
+	return b
 }
 
 // Balanced is the scenario with one variant for each of the balancers named, under

@@ -9,6 +9,7 @@ import (
 	"github.com/tullemesh/tulle"
 	"github.com/tullemesh/tulle/balancer"
 	"github.com/tullemesh/tulle/transport/sim"
+	"github.com/tullemesh/tulle/transport/sim/peers"
 )
 
 // witness is a Picker that polls and listens, and keeps what it is told.
@@ -135,5 +136,22 @@ func TestAnswersTell(t *testing.T) {
 	}
 	if len(w.service[1]) > 0 {
 		t.Errorf("got %v from one that is stuck, want nothing", w.service[1])
+	}
+}
+
+// TestC3Clients: in a simulation C3 knows how many clients there are.
+func TestC3Clients(t *testing.T) {
+	sc := small()
+	sc.Clients, sc.Load, sc.Servers[0].Work.Kind = 6, sim.Load{Rate: 0.8, Capacity: true}, "exponential"
+	run := func(clients int) sim.Row {
+		sc.Policy.Balancer = peers.C3{Clients: clients}
+		return row(t, sc)
+	}
+	unset, six, one := run(0), run(6), run(1)
+	if !reflect.DeepEqual(unset, six) {
+		t.Error("got another result without the number of clients than with it")
+	}
+	if reflect.DeepEqual(unset, one) {
+		t.Error("got the same result as with one client, want the number to count")
 	}
 }

@@ -63,6 +63,7 @@ func newRun(ctx context.Context, sc *Scenario, p *transport.Policy) (*run, error
 	r.thrown = rand.New(r.dice)
 	r.build()
 	policy := seeded(*p, stream(sc.Seed, 5).Uint64)
+	policy.Balancer = among(policy.Balancer, sc.Clients)
 	engine := stream(sc.Seed, 6).Uint64
 	for k := range sc.Clients {
 		zone := ""

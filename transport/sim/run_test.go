@@ -113,6 +113,26 @@ func TestSame(t *testing.T) {
 	}
 }
 
+// TestSameHelped: nor does one of a balancer that servers help.
+func TestSameHelped(t *testing.T) {
+	sc, err := sim.Named("c7-mixed")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sc.Duration, sc.Clients = 5*time.Second, 8
+	if sc, err = sc.Balanced("weighted_round_robin", "yarp", "c3", "prequal"); err != nil {
+		t.Fatal(err)
+	}
+	first, err := sim.Run(t.Context(), sc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := sim.Run(t.Context(), sc)
+	if err != nil || !reflect.DeepEqual(first, second) {
+		t.Errorf("got %+v (%v) the second time, want %+v", second, err, first)
+	}
+}
+
 // TestSameWorld: variants get the same calls.
 func TestSameWorld(t *testing.T) {
 	sc, err := small().Balanced("random", "round_robin", "shortest_expected_delay")

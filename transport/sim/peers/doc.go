@@ -4,5 +4,6 @@
 // for one goroutine at a time: that of a simulation.
 //
 // What they have in common: time is counted to the headers, also for failures
-// and for attempts that were given up; the latter are no failures.
+// and for attempts that were given up; the latter are no failures. Those that
+// servers help are a [Prober], a [Poller] or a [Listener] besides.
 package peers

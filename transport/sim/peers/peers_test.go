@@ -24,6 +24,7 @@ func all() map[string]balancer.Policy {
 		"linkerd biased": peers.Linkerd{Biased: true, Rand: random}, "go-zero": peers.GoZero{Rand: random},
 		"kratos": peers.Kratos{Rand: random}, "grpc": peers.GRPCLeastRequest{Rand: random},
 		"least loaded": peers.LeastLoaded{Rand: random}, "prequal": peers.Prequal{Rand: random},
+		"weighted": peers.WeightedRoundRobin{Rand: random}, "yarp": peers.YARP{Rand: random}, "c3": peers.C3{Rand: random},
 	}
 }
 

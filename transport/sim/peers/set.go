@@ -17,6 +17,18 @@ type node struct {
 	picked  time.Duration // when it was last taken
 	starts  []time.Duration
 
+	// What the server said of itself: in its latest answer to a poll,
+	inFlight int
+	load     tulle.Load
+	heard    time.Duration
+	known    bool
+
+	// and with its answers to attempts, the last of them still to be counted.
+	queue, service float64
+	served         time.Duration
+
+	weight, credit float64 // of a turn
+
 	rule *rule
 }
 
