@@ -155,3 +155,31 @@ func TestC3Clients(t *testing.T) {
 		t.Error("got the same result as with one client, want the number to count")
 	}
 }
+
+// TestHelpedOfChange: what servers say finds the right endpoint when the set changes,
+// and nobody when it comes from one that has left.
+func TestHelpedOfChange(t *testing.T) {
+	sc := small()
+	slow := sim.Servers{Name: "leaver", Work: sim.Work{Mean: 500 * ms}, Workers: 10, Leave: 5 * time.Second}
+	late := sim.Servers{Name: "late", Work: sim.Work{Mean: 40 * ms}, Workers: 10, Join: 6 * time.Second}
+	sc.Servers = []sim.Servers{slow, sc.Servers[0], late}
+	w := watched(&sc, 100*ms)
+	row(t, sc)
+	// The first was the leaver, then one of the others; the last one is the newcomer.
+	if got := w.service[0][0]; got != 500*ms {
+		t.Errorf("got %v first, want the time of the one that leaves", got)
+	}
+	if got := w.service[0][len(w.service[0])-1]; got != 10*ms {
+		t.Errorf("got %v last, want the time of one that stays", got)
+	}
+	for i := range 4 {
+		for k, got := range w.service[i] {
+			if got == 500*ms && (i > 0 || k > 0 && w.service[0][k-1] != 500*ms) {
+				t.Fatalf("endpoint %d, answer %d: got the time of another one", i, k)
+			}
+		}
+	}
+	if n := len(w.service[4]); n == 0 || w.service[4][n-1] != 40*ms {
+		t.Errorf("got %v, want the newcomer's times at last", w.service[4])
+	}
+}
