@@ -28,6 +28,16 @@ type Gate interface {
 	Open() bool
 }
 
+// A Witness is an Attempter that is told why there is no further attempt. It is told
+// once, before Continue returns, also of a call that went well in the end, with
+// DeniedOutcome.
+type Witness interface {
+	Attempter
+
+	// Denied takes in why there is none.
+	Denied(why Denial)
+}
+
 // Clock tells the time as the Retrier counts it.
 type Clock func() time.Duration
 
@@ -46,6 +56,7 @@ func (r *Retrier) Continue(ctx context.Context, call *tulle.Call, next Attempter
 		r: r, ctx: ctx, call: call, next: next, clock: clock, deadline: deadline,
 		resp: resp, err: err, first: true,
 	}
+	defer l.witness()
 	if !l.decide() {
 		return resp, err
 	}
@@ -85,6 +96,8 @@ type loop struct {
 	plan    Plan // valid while pausing
 	pausing bool // a repeat is decided on and not yet sent
 	status  int  // of the last response that was given up
+
+	denied Denial // why there is no further attempt, "" as long as there is one
 }
 
 // RoundTrip shows retryablehttp the outcome of the first attempt as attempt 0,
@@ -115,6 +128,7 @@ func (l *loop) RoundTrip(req *http.Request) (*http.Response, error) {
 // and known to fit the time that is left, the response is given up.
 func (l *loop) decide() bool {
 	if l.ctx.Err() != nil {
+		l.denied = DeniedEnded
 		return false
 	}
 	left := Unlimited
@@ -123,9 +137,11 @@ func (l *loop) decide() bool {
 	}
 	plan, ok := l.r.Next(l.call, l.clock(), left)
 	if !ok {
+		l.denied = plan.Denied
 		return false
 	}
 	if gate, has := l.next.(Gate); has && !gate.Open() {
+		l.denied = DeniedBreaker
 		l.r.Abandon(plan)
 		return false
 	}
@@ -155,6 +171,7 @@ func (l *loop) backoff(_, _ time.Duration, _ int, _ *http.Response) time.Duratio
 func (l *loop) result(doErr error) (*http.Response, error) {
 	if l.pausing {
 		l.r.Abandon(l.plan)
+		l.denied = DeniedEnded
 		if cause := context.Cause(l.ctx); cause != nil {
 			doErr = cause
 		}
@@ -164,6 +181,14 @@ func (l *loop) result(doErr error) (*http.Response, error) {
 		return nil, &Error{Attempts: int(l.call.Attempt), Status: l.status, Err: l.err}
 	}
 	return l.resp, nil
+}
+
+// witness tells why there is no further attempt, if somebody wants to know and no
+// panic has come in between.
+func (l *loop) witness() {
+	if w, ok := l.next.(Witness); ok && l.denied != "" {
+		w.Denied(l.denied)
+	}
 }
 
 const (

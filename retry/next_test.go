@@ -226,6 +226,9 @@ func TestNextAgainstOracle(t *testing.T) {
 			left--
 		}
 		switch {
+		case got != (plan.Denied == ""):
+			t.Errorf("%+v: got %v and the denial %q", s, got, plan.Denied)
+			failures++
 		case got != want.repeat:
 			t.Errorf("%+v, pool %+v: got %v, want %v", s, s.pool, got, want.repeat)
 			failures++

@@ -218,10 +218,14 @@ func (r *Retrier) Wants(call *tulle.Call) bool {
 // Replay is Config.Replay.
 func (r *Retrier) Replay() int { return r.cfg.Replay }
 
-// A Plan is a repeat that has been decided on and paid for.
+// A Plan is a repeat that has been decided on and paid for, or says why there is
+// none.
 type Plan struct {
 	// Wait is the pause before it.
 	Wait time.Duration
+
+	// Denied says why there is no repeat. It is empty if there is one.
+	Denied Denial
 
 	token Token
 	moved bool
@@ -234,17 +238,17 @@ const Unlimited = time.Duration(1<<63 - 1)
 // Next decides whether the call may be attempted again after call.Last. Left is
 // the time until the call's deadline, Unlimited without one. The Plan holds a
 // token of the budget: the caller sends the attempt, or gives the Plan to
-// Abandon.
+// Abandon. If there is to be no attempt, Plan.Denied says why.
 func (r *Retrier) Next(call *tulle.Call, now, left time.Duration) (Plan, bool) {
-	p, ok := r.plan(call, now, left)
+	p := r.plan(call, now, left)
 	switch {
-	case !ok:
-		return Plan{}, false
+	case p.Denied != "":
+		return p, false
 	case r.cfg.Dark:
 		// The token stays spent, so that later decisions are those of a
 		// Retrier that means it.
 		r.dark.Add(1)
-		return Plan{}, false
+		return deny(DeniedDark), false
 	case p.moved:
 		r.moves.Add(1)
 	default:
@@ -254,39 +258,10 @@ func (r *Retrier) Next(call *tulle.Call, now, left time.Duration) (Plan, bool) {
 }
 
 // plan decides.
-func (r *Retrier) plan(call *tulle.Call, now, left time.Duration) (Plan, bool) {
-	if call.Spent || call.Last.Final {
-		return Plan{}, false
-	}
-	p := Plan{}
-	switch r.repetition(call) {
-	case tulle.RepeatElsewhere:
-		if call.Facts().Untried == 0 {
-			return Plan{}, false
-		}
-		p.moved = true
-	case tulle.RepeatMoved:
-		// Where else is not known, or there is nowhere else: then the same
-		// endpoint is asked again, after a pause and for a token.
-		if call.AnyBarred() && call.Facts().Usable == 0 {
-			return Plan{}, false
-		}
-		p.moved = call.Facts().Untried > 0
-	case tulle.RepeatHinted:
-		if call.UnsentOnly || !call.Last.Hinted {
-			return Plan{}, false
-		}
-	case tulle.RepeatSafe:
-		if call.UnsentOnly || !call.Safe {
-			return Plan{}, false
-		}
-	case tulle.RepeatHealthy:
-		if call.UnsentOnly || !call.Safe || call.Facts().Others != tulle.Healthy && call.Facts().Others != tulle.Unknown {
-			return Plan{}, false
-		}
-		p.blind = call.Facts().Others == tulle.Unknown
-	default:
-		return Plan{}, false
+func (r *Retrier) plan(call *tulle.Call, now, left time.Duration) Plan {
+	p := r.reason(call)
+	if p.Denied != "" {
+		return p
 	}
 	return r.pay(p, call, now, left)
 }
@@ -300,38 +275,44 @@ func (r *Retrier) repetition(call *tulle.Call) tulle.Repetition {
 }
 
 // pay checks what all repeats need, number, time and token, the token last.
-func (r *Retrier) pay(p Plan, call *tulle.Call, now, left time.Duration) (Plan, bool) {
+func (r *Retrier) pay(p Plan, call *tulle.Call, now, left time.Duration) Plan {
 	if p.moved {
-		return p, call.Moves < maxMoves && left > 0
+		switch {
+		case call.Moves >= maxMoves:
+			return deny(DeniedAttempts)
+		case left <= 0:
+			return deny(DeniedTime)
+		}
+		return p
 	}
 	repeats := int(call.Attempt - call.Moves)
 	if repeats >= r.cfg.Attempts {
-		return Plan{}, false
+		return deny(DeniedAttempts)
 	}
 	p.Wait = r.backoff(repeats)
 	if call.Last.Hinted {
 		// The server's word counts for whatever reason the call is repeated.
 		if call.Last.RetryAfter > r.cfg.MaxRetryAfter {
-			return Plan{}, false
+			return deny(DeniedLongHint)
 		}
 		p.Wait = max(call.Last.RetryAfter, 0)
 	}
 	// An attempt that the pool's usual latency leaves no time for would only
 	// add load.
 	if left != Unlimited && left-p.Wait <= call.Facts().Median {
-		return Plan{}, false
+		return deny(DeniedTime)
 	}
 	token, ok := r.budget.Withdraw(now)
 	if !ok {
 		r.denied.Add(1)
-		return Plan{}, false
+		return deny(DeniedBudget)
 	}
 	if p.blind && !r.dare(now) {
 		r.budget.Refund(token)
-		return Plan{}, false
+		return deny(DeniedUnknown)
 	}
 	p.token = token
-	return p, true
+	return p
 }
 
 // dare says whether a timeout may be repeated now though too little is known of
@@ -367,28 +348,43 @@ func (p *Plan) Take(call *tulle.Call) {
 }
 
 // Again decides as Next does, waits and takes the Plan: it reports whether the
-// next attempt is to be made now. It is the loop for calls that are not HTTP.
-// Deadline is the end of the call, the zero Time without one; open, if it is not
-// nil, is asked before the wait and after it, whether an attempt would be let
-// through.
-func (r *Retrier) Again(ctx context.Context, call *tulle.Call, clock Clock, deadline time.Time, open func() bool) bool {
+// next attempt is to be made now, and if not, why. It is the loop for calls that
+// are not HTTP. Deadline is the end of the call, the zero Time without one; open,
+// if it is not nil, is asked before the wait and after it, whether an attempt
+// would be let through.
+func (r *Retrier) Again(ctx context.Context, call *tulle.Call, clock Clock, deadline time.Time, open func() bool) (Denial, bool) {
 	left := Unlimited
 	if !deadline.IsZero() {
 		left = time.Until(deadline)
 	}
-	if !r.Wants(call) || ctx.Err() != nil {
-		return false
+	switch {
+	case ctx.Err() != nil:
+		return DeniedEnded, false
+	case !r.Wants(call):
+		return DeniedOutcome, false
 	}
 	plan, ok := r.Next(call, clock(), left)
 	if !ok {
-		return false
+		return plan.Denied, false
 	}
-	if open != nil && !open() || !sleep(ctx, plan.Wait) || open != nil && !open() {
+	if open == nil {
+		open = func() bool { return true }
+	}
+	why := Denial("")
+	switch {
+	case !open():
+		why = DeniedBreaker
+	case !sleep(ctx, plan.Wait):
+		why = DeniedEnded
+	case !open():
+		why = DeniedBreaker
+	}
+	if why != "" {
 		r.Abandon(plan)
-		return false
+		return why, false
 	}
 	plan.Take(call)
-	return true
+	return "", true
 }
 
 // sleep waits for d, and reports false if ctx ends first.

@@ -127,7 +127,7 @@ func (d *dialing) run(ctx context.Context) (net.Conn, error) {
 		if err == nil {
 			return conn, nil
 		}
-		if !c.Retrier().Again(ctx, &d.call, c.Now, end, nil) {
+		if _, ok := c.Retrier().Again(ctx, &d.call, c.Now, end, nil); !ok {
 			if ctx.Err() != nil {
 				return nil, destination.Ended(ctx)
 			}

@@ -114,7 +114,8 @@ func (a *looped) answered() {}
 func (a *looped) again(err error, trailer metadata.MD) bool {
 	a.rpc.Report(classifyAlone(a.ctx, err, trailer, time.Since(a.started)))
 	end, _ := a.ctx.Deadline()
-	return a.r.Again(a.ctx, &a.rpc, a.clock, end, nil)
+	_, ok := a.r.Again(a.ctx, &a.rpc, a.clock, end, nil)
+	return ok
 }
 
 // fail implements rounds. The server's own words pass as they are.

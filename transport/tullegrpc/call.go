@@ -386,7 +386,7 @@ func (c *call) again(err error, _ metadata.MD) bool {
 	r = c.policies.of(c.method).over(r, &c.rpc)
 	c.mu.Unlock()
 	// The attempt is over, so that nobody else has the call in hand.
-	if !r.Again(c, &c.rpc, c.to.Engine.Now, c.end, c.open) {
+	if _, ok := r.Again(c, &c.rpc, c.to.Engine.Now, c.end, c.open); !ok {
 		return false
 	}
 	c.repeats()
