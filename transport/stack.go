@@ -145,9 +145,7 @@ func retryLayer(next handler) handler {
 		if !r.Wants(&x.call) {
 			return resp, err
 		}
-		resp, err = r.Continue(x.in.Context(), &x.call, x, x.svc.Engine.Now, x.deadline(), resp, err)
-		x.gaveUp()
-		return resp, err
+		return r.Continue(x.in.Context(), &x.call, x, x.svc.Engine.Now, x.deadline(), resp, err)
 	}
 }
 

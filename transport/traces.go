@@ -9,6 +9,7 @@ import (
 	"github.com/tullemesh/tulle"
 	"github.com/tullemesh/tulle/breaker"
 	"github.com/tullemesh/tulle/internal/destination"
+	"github.com/tullemesh/tulle/retry"
 	"github.com/tullemesh/tulle/transport/limit"
 	"github.com/tullemesh/tulle/transport/route"
 	"github.com/tullemesh/tulle/transport/telemetry"
@@ -105,10 +106,10 @@ func (x *exchange) repeats() {
 	}
 }
 
-// gaveUp tells that the last attempt, of which some are repeated, is not.
-func (x *exchange) gaveUp() {
-	if t := x.traces(); t != nil && x.call.Last.Class.Repetition() != tulle.NoRepeat {
-		t.call.Repeat(telemetry.Repeat{Reason: x.call.Last.Class.String(), Budget: x.budget()})
+// Denied implements retry.Witness: it tells why the last attempt is not repeated.
+func (x *exchange) Denied(why retry.Denial) {
+	if t := x.traces(); t != nil && destination.Notable(&x.call.Last, why) {
+		t.call.Repeat(telemetry.Repeat{Reason: string(why), Budget: x.budget()})
 	}
 }
 

@@ -2,6 +2,7 @@ package destination
 
 import (
 	"github.com/tullemesh/tulle"
+	"github.com/tullemesh/tulle/retry"
 	"github.com/tullemesh/tulle/transport/telemetry"
 )
 
@@ -51,4 +52,13 @@ func (d *Destination) Routed(options *Options, override string) (telemetry.Route
 		r.Rule = options.Ruled.Rule
 	}
 	return r, true
+}
+
+// Notable says whether it is worth telling that an attempt is not repeated: not of one
+// that nobody would repeat, such as one that went well.
+func Notable(last *tulle.Outcome, why retry.Denial) bool {
+	if why == retry.DeniedOutcome || why == retry.DeniedEnded {
+		return last.Class.Repetition() != tulle.NoRepeat
+	}
+	return true
 }

@@ -105,7 +105,7 @@ type Try struct {
 // A Repeat is a decision on a repeat.
 type Repeat struct {
 	// Granted says that there is one. Reason is the class of what it repeats,
-	// or says why there is none.
+	// or the word of retry.Denial that says why there is none.
 	Granted bool   `json:"granted"`
 	Reason  string `json:"reason"`
 
