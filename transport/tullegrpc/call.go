@@ -44,6 +44,7 @@ type call struct {
 	configured bool // the service config has method configs
 
 	followed *telemetry.Call // nil unless somebody follows the call
+	told     *teller         // nil likewise
 	begun    time.Duration   // when it came; negative: nobody measures
 
 	// The picker, the end of an attempt and the interceptor follow one another
@@ -138,6 +139,18 @@ func (c *call) over() {
 // begin takes a lease on an endpoint among those that can be reached. An attempt
 // that follows another in one invocation is gRPC's own transparent retry.
 func (c *call) begin(among cluster.Reachable) (*attempt, error) {
+	a, n, err := c.take(among)
+	c.told.tell()
+	if err != nil {
+		return nil, err
+	}
+	// gRPC does not know of the attempt yet, so that nobody else looks at it.
+	a.ctx, a.span = c.followed.Attempt(c.Context, a.lease.Endpoint(), n)
+	return a, nil
+}
+
+// take is begin without a span. It returns the number of the attempt as well.
+func (c *call) take(among cluster.Reachable) (*attempt, int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.settleLocked(repicked)
@@ -157,14 +170,13 @@ func (c *call) begin(among cluster.Reachable) (*attempt, error) {
 			c.rpc.Attempt--
 		}
 		c.refuseLocked(err)
-		return nil, err
+		return nil, 0, err
 	}
 	if again {
 		engine.Silent(1)
 	}
 	c.picked, c.refusal, c.current, c.endpoint = true, nil, a, a.lease.Endpoint()
-	a.ctx, a.span = c.followed.Attempt(c.Context, c.endpoint, int(c.rpc.Attempt))
-	return a, nil
+	return a, int(c.rpc.Attempt), nil
 }
 
 // refuseLocked takes note that there was no endpoint to go to.
@@ -176,11 +188,14 @@ func (c *call) refuseLocked(err error) {
 		o.Class, c.rpc.Pool = tulle.Unsent, nil
 	}
 	c.rpc.Report(o)
-	c.followed.Refused(err.Error())
+	if c.told != nil {
+		c.told.say(func() { c.followed.Refused(err.Error()) })
+	}
 }
 
 // refuse is refuseLocked for a picker that has no endpoint to offer.
 func (c *call) refuse(err error) {
+	defer c.told.tell()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.settleLocked(repicked)
@@ -210,8 +225,9 @@ func (a *attempt) undo() {
 	}
 }
 
-// finish is the Done of a pick.
+// finish is the Done of a pick. GRPC holds locks of its own in it.
 func (a *attempt) finish(info balancer.DoneInfo) {
+	defer a.call.tellLate()
 	if a.done != nil {
 		a.done(info)
 	}
@@ -375,22 +391,32 @@ func (c *call) endedLocked(f *tulle.GRPCFacts) {
 
 // again implements rounds. What the trailer says is known from the attempt's end.
 func (c *call) again(err error, _ metadata.MD) bool {
-	c.mu.Lock()
-	c.lateLocked(err)
-	c.settleLocked(returned)
-	r := c.options.Retrier(c.to.Engine.Retrier())
-	if !c.picked && c.refusal == nil {
-		c.mu.Unlock()
+	r := c.retrier(err)
+	c.told.tell()
+	if r == nil {
 		return false // it ended while it waited for a connection
 	}
-	r = c.policies.of(c.method).over(r, &c.rpc)
-	c.mu.Unlock()
 	// The attempt is over, so that nobody else has the call in hand.
-	if _, ok := r.Again(c, &c.rpc, c.to.Engine.Now, c.end, c.open); !ok {
-		return false
+	began := c.clock()
+	_, ok := r.Again(c, &c.rpc, c.to.Engine.Now, c.end, c.open)
+	if ok {
+		c.repeats(began)
 	}
-	c.repeats()
-	return true
+	return ok
+}
+
+// retrier ends the attempt in hand, and is what decides on its repeat; nil if there was
+// no attempt, nor an endpoint that could have been picked for it.
+func (c *call) retrier(err error) *retry.Retrier {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lateLocked(err)
+	c.settleLocked(returned)
+	if !c.picked && c.refusal == nil {
+		return nil
+	}
+	r := c.options.Retrier(c.to.Engine.Retrier())
+	return c.policies.of(c.method).over(r, &c.rpc)
 }
 
 // follows takes in the retry policies of the service config that is in force.
@@ -405,21 +431,31 @@ func (c *call) open() bool { return !c.to.Engine.Refusing() }
 
 // fail implements rounds. The server's own words pass as they are.
 func (c *call) fail(err error) error {
+	err, own := c.failure(err)
+	c.told.tell() // the record has it
+	if own {
+		return c.error(err)
+	}
+	return err
+}
+
+// failure is what the call has failed for, and whether that is of this side's making.
+func (c *call) failure(err error) (_ error, own bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.lateLocked(err)
 	c.settleLocked(returned)
 	if c.refusal != nil && !c.picked && !ended(err) {
-		return c.errorLocked(c.gaveUp(c.refusal))
+		return c.gaveUp(c.refusal), true
 	}
 	if cause := c.causeLocked(err); cause != nil {
-		return c.errorLocked(c.gaveUp(cause))
+		return c.gaveUp(cause), true
 	}
 	err = inContext(c.Context, err)
 	if last := &c.rpc.Last; c.rpc.Attempt > 1 && (last.Class == tulle.Unsent || last.Class == tulle.Lost) {
-		return c.errorLocked(c.gaveUp(err))
+		return c.gaveUp(err), true
 	}
-	return err
+	return err, false
 }
 
 // gaveUp tells of the repeats, if there were any.

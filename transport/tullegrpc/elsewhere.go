@@ -74,10 +74,16 @@ func (c *channel) unaryElsewhere(ctx context.Context, method string, req, reply 
 // invocation implements rounds. No header of ours goes to whom nobody configured,
 // but the trace is the application's.
 func (e *elsewhere) invocation() context.Context {
+	ctx, span := e.followed.Attempt(e.ctx, nil, 1)
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.spanCtx, e.span = e.followed.Attempt(e.ctx, nil, 1)
-	return e.spanCtx
+	left := e.left
+	e.spanCtx, e.span = ctx, span
+	e.mu.Unlock()
+	if left { // the context has ended since
+		r := e.result(e.ctx.Err())
+		e.calls.EndAttempt(ctx, span, nil, &r)
+	}
+	return ctx
 }
 
 // answered implements rounds.
@@ -89,28 +95,34 @@ func (e *elsewhere) again(error, metadata.MD) bool { return false }
 // fail implements rounds.
 func (e *elsewhere) fail(err error) error { return err }
 
-// leave implements rounds.
+// leave implements rounds. Hooks are called with no lock held.
 func (e *elsewhere) leave(err error) {
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.left {
+	left, ctx, span := e.left, e.spanCtx, e.span
+	e.left = true
+	e.mu.Unlock()
+	if left {
 		return
 	}
-	e.left = true
-	if err == io.EOF {
-		err = nil
-	}
-	took := time.Since(e.begun)
-	o := classifyAlone(e.ctx, err, nil, took)
-	r := telemetry.Result{Class: o.Class, Status: o.Status, Err: o.Err, Elapsed: took}
-	if e.spanCtx != nil {
+	r := e.result(err)
+	if ctx != nil {
 		r.Attempts = 1
-		e.calls.EndAttempt(e.spanCtx, e.span, nil, &r)
+		e.calls.EndAttempt(ctx, span, nil, &r)
 	}
 	e.calls.End(e.ctx, e.followed, &e.facts, &r)
 	if e.release != nil {
 		e.release()
 	}
+}
+
+// result is what the RPC came to, err being nil or io.EOF if it went well.
+func (e *elsewhere) result(err error) telemetry.Result {
+	if err == io.EOF {
+		err = nil
+	}
+	took := time.Since(e.begun)
+	o := classifyAlone(e.ctx, err, nil, took)
+	return telemetry.Result{Class: o.Class, Status: o.Status, Err: o.Err, Elapsed: took}
 }
 
 // classifyAlone classifies an RPC of which nothing is known but how it ended.

@@ -92,11 +92,6 @@ var errPanicked error = &callError{err: errors.New("tullegrpc: the call has pani
 func (c *call) error(err error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.errorLocked(err)
-}
-
-// errorLocked is the error of a call that came to nothing on this side.
-func (c *call) errorLocked(err error) error {
 	e := &transport.Error{Service: c.to.Name, Attempts: int(c.rpc.Attempt), Err: err}
 	if c.endpoint != nil {
 		e.Endpoint = c.endpoint.Addr

@@ -102,6 +102,7 @@ func (p *groupPicker) pick(c *call, info balancer.PickInfo) (balancer.PickResult
 	result, err := m.ready[a.lease.Place()].Pick(info)
 	if err != nil {
 		a.undo() // the connection has just gone; gRPC picks again with the next picker
+		c.told.tell()
 		return balancer.PickResult{}, err
 	}
 	a.tellPick()

@@ -43,7 +43,7 @@ func (c *call) waited(what string, began time.Duration, err error) {
 	c.followed.Waited(w)
 }
 
-// tellPick tells of the pick, outside of the call's lock, as hooks may run.
+// tellPick tells of the pick.
 func (a *attempt) tellPick() {
 	c := a.call
 	if !c.followed.Detailed() {
@@ -52,6 +52,10 @@ func (a *attempt) tellPick() {
 	c.mu.Lock()
 	p := c.to.Picked(&c.rpc, a.lease.Endpoint().Addr)
 	c.mu.Unlock()
-	c.followed.Breaker(c.to.Engine.Breaker().String())
-	c.followed.Picked(p)
+	state := c.to.Engine.Breaker().String()
+	c.told.say(func() {
+		c.followed.Breaker(state)
+		c.followed.Picked(p)
+	})
+	c.told.tell()
 }

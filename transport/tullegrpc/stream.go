@@ -122,12 +122,14 @@ type clientStream struct {
 	// that. Who holds mu only tries to take it.
 	receiving sync.Mutex
 
-	// mu is held while an attempt is replaced, so that nothing is sent
-	// meanwhile.
+	// mu is not held while an attempt is replaced, as that takes its time and
+	// has hooks called. Nothing is sent meanwhile: see settled. Who replaces has
+	// the fields to itself, but for current.
 	mu        sync.Mutex
 	current   grpc.ClientStream // guarded by mu
 	begun     bool              // guarded by mu: a message has come
 	committed bool              // guarded by mu: there is no repeat any more
+	replacing bool              // guarded by mu: another attempt is about to take the place of current
 	sent      []any             // guarded by mu: messages, while not committed
 	size      int               // guarded by mu: of sent
 	closed    bool              // guarded by mu: the caller will send no more
@@ -168,8 +170,10 @@ func (s *clientStream) attempt() error {
 	for {
 		inner, err := s.open(s.invocation(), s.opts)
 		if err == nil {
+			s.mu.Lock()
 			s.current = inner
 			s.decided.Broadcast()
+			s.mu.Unlock()
 			s.resend()
 			return nil
 		}
@@ -188,6 +192,14 @@ func (s *clientStream) resend() {
 	}
 	if s.closed {
 		_ = s.current.CloseSend() // it never fails; RecvMsg tells how the stream is
+	}
+}
+
+// settled locks mu when no attempt is being replaced.
+func (s *clientStream) settled() {
+	s.mu.Lock()
+	for s.replacing {
+		s.decided.Wait()
 	}
 }
 
@@ -222,7 +234,7 @@ func (s *clientStream) at() grpc.ClientStream {
 
 // SendMsg implements grpc.ClientStream.
 func (s *clientStream) SendMsg(m any) error {
-	s.mu.Lock()
+	s.settled()
 	s.keepLocked(m)
 	inner := s.current
 	s.mu.Unlock()
@@ -235,13 +247,9 @@ func (s *clientStream) SendMsg(m any) error {
 	if s.answerless(inner, err) && s.repeated(inner) {
 		return nil
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.current != inner {
+	if !s.stopped(inner) {
 		return nil // it was sent again with the attempt that has taken its place
 	}
-	// The caller stops sending now, so that a repeat would lack the rest.
-	s.commitLocked()
 	if err != io.EOF {
 		err = s.fail(err)
 		s.end(err)
@@ -249,10 +257,22 @@ func (s *clientStream) SendMsg(m any) error {
 	return err
 }
 
+// stopped takes in that the caller stops sending, as it sees that inner has ended. A
+// repeat would lack the rest. It is false if another attempt has taken its place.
+func (s *clientStream) stopped(inner grpc.ClientStream) bool {
+	s.settled()
+	defer s.mu.Unlock()
+	if s.current != inner {
+		return false
+	}
+	s.commitLocked()
+	return true
+}
+
 // answerless says that SendMsg found that the attempt has ended, and that there are
 // no headers, and so no messages that RecvMsg would have to give to the caller.
 func (s *clientStream) answerless(inner grpc.ClientStream, err error) bool {
-	s.mu.Lock()
+	s.settled()
 	open := s.current == inner && !s.committed
 	s.mu.Unlock()
 	if err != io.EOF || !open {
@@ -264,7 +284,7 @@ func (s *clientStream) answerless(inner grpc.ClientStream, err error) bool {
 
 // CloseSend implements grpc.ClientStream.
 func (s *clientStream) CloseSend() error {
-	s.mu.Lock()
+	s.settled()
 	defer s.mu.Unlock()
 	s.closed = true
 	return s.current.CloseSend()
@@ -319,15 +339,37 @@ func (s *clientStream) first() {
 // the error for the caller.
 func (s *clientStream) replace(failed grpc.ClientStream, err error) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.current != failed {
+	same, open := s.current == failed, !s.committed
+	s.replacing = same && open
+	s.mu.Unlock()
+	switch {
+	case !same:
 		return nil
+	case !open:
+		return s.fail(err)
 	}
-	if s.committed || !s.again(err, failed.Trailer()) {
-		s.commitLocked()
+	defer s.replaced()
+	if !s.again(err, failed.Trailer()) {
+		s.kept()
 		return s.fail(err)
 	}
 	return s.attempt()
+}
+
+// replaced ends the replacement of an attempt, whatever came of it.
+func (s *clientStream) replaced() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.replacing = false
+	s.decided.Broadcast()
+}
+
+// kept ends the replacement of an attempt that is the last one.
+func (s *clientStream) kept() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.replacing = false
+	s.commitLocked()
 }
 
 // Header implements grpc.ClientStream. Who has seen headers has seen an answer. An
@@ -336,7 +378,7 @@ func (s *clientStream) Header() (metadata.MD, error) {
 	for {
 		inner := s.at()
 		md, err := inner.Header()
-		s.mu.Lock()
+		s.settled()
 		same := s.current == inner
 		if same && md != nil {
 			s.commitLocked()
@@ -353,7 +395,7 @@ func (s *clientStream) Header() (metadata.MD, error) {
 // caller is in RecvMsg, that decides, and may go on with the next attempt for long.
 func (s *clientStream) repeated(ended grpc.ClientStream) bool {
 	s.mu.Lock()
-	for s.current == ended && !s.committed && !s.receiving.TryLock() {
+	for s.replacing || s.current == ended && !s.committed && !s.receiving.TryLock() {
 		s.decided.Wait()
 	}
 	same, committed := s.current == ended, s.committed
