@@ -398,9 +398,11 @@ func (c *call) again(err error, _ metadata.MD) bool {
 	}
 	// The attempt is over, so that nobody else has the call in hand.
 	began := c.clock()
-	_, ok := r.Again(c, &c.rpc, c.to.Engine.Now, c.end, c.open)
+	why, ok := r.Again(c, &c.rpc, c.to.Engine.Now, c.end, c.open)
 	if ok {
 		c.repeats(began)
+	} else {
+		c.denied(why)
 	}
 	return ok
 }

@@ -137,34 +137,37 @@ func TestHooksUseStream(t *testing.T) {
 	})
 }
 
-// The hook of an attempt may wait for the end of the stream: who ends it is not held up
-// by the hook.
+// The hook of an attempt or a repeat may wait for the end of the stream: who ends it is
+// not held up by the hook.
 func TestHookEndsStream(t *testing.T) {
 	s := serve(t)
-	s.unavailable(1)
-	users := connect(t, mesh(t, transport.Service{Resolver: static(s)}), "tulle:///users")
-	ctx, cancel := context.WithCancel(within(t))
-	defer cancel()
-	ended := make(chan struct{}) // closed by OnFinish
-	h := new(heard)
-	var once sync.Once
-	traced := telemetry.WithTrace(ctx, h.trace(func(name string) {
-		if name == "done" {
-			once.Do(func() {
-				cancel()
-				returns(t, "the end", func() { <-ended })
-			})
+	m := mesh(t, transport.Service{Resolver: static(s)})
+	users := dial(t, "tulle:///users", tullegrpc.DialOptions(m, tullegrpc.ServiceConfig(twice))...)
+	for _, at := range []string{"done", "repeat"} {
+		s.unavailable(1)
+		ctx, cancel := context.WithCancel(within(t))
+		defer cancel()
+		ended := make(chan struct{}) // closed by OnFinish
+		h := new(heard)
+		var once sync.Once
+		traced := telemetry.WithTrace(ctx, h.trace(func(name string) {
+			if name == at {
+				once.Do(func() {
+					cancel()
+					returns(t, at+": the end", func() { <-ended })
+				})
+			}
+		}))
+		stream, err := users.FullDuplexCall(traced, grpc.OnFinish(func(error) { close(ended) }))
+		if err != nil {
+			t.Fatal(err)
 		}
-	}))
-	stream, err := users.FullDuplexCall(traced, grpc.OnFinish(func(error) { close(ended) }))
-	if err != nil {
-		t.Fatal(err)
+		if _, err := stream.Recv(); status.Code(err) != codes.Canceled && status.Code(err) != codes.Unavailable {
+			t.Errorf("%s: got %v, want Canceled, or what the attempt came to", at, err)
+		}
+		<-ended
+		eventually(t, "the end", func() bool { return slices.Contains(strings.Fields(h.String()), "end") })
 	}
-	if _, err := stream.Recv(); status.Code(err) != codes.Canceled && status.Code(err) != codes.Unavailable {
-		t.Errorf("got %v, want Canceled, or what the attempt came to", err)
-	}
-	<-ended
-	eventually(t, "the end", func() bool { return slices.Contains(strings.Fields(h.String()), "end") })
 }
 
 // Of a stream that its caller forgets all is told, and its hooks may use it as well.

@@ -9,6 +9,8 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/tullemesh/tulle"
+	"github.com/tullemesh/tulle/internal/destination"
+	"github.com/tullemesh/tulle/retry"
 	"github.com/tullemesh/tulle/transport/telemetry"
 )
 
@@ -41,6 +43,17 @@ func (c *call) repeats(began time.Duration) {
 	if wait := c.to.Engine.Now() - began; wait >= minWait {
 		r.Wait = wait
 	}
+	c.told.say(func() { c.followed.Repeat(r) })
+	c.told.tell()
+}
+
+// denied tells why the last attempt is not repeated, unless the end of the call, which
+// says it all, has been told meanwhile.
+func (c *call) denied(why retry.Denial) {
+	if c.told == nil || c.left.Load() || !destination.Notable(&c.rpc.Last, why) {
+		return
+	}
+	r := telemetry.Repeat{Reason: string(why), Budget: c.budget()}
 	c.told.say(func() { c.followed.Repeat(r) })
 	c.told.tell()
 }
