@@ -438,7 +438,7 @@ func (c *call) fail(err error) error {
 	if own {
 		return c.error(err)
 	}
-	return err
+	return c.recorded(err)
 }
 
 // failure is what the call has failed for, and whether that is of this side's making.

@@ -11,6 +11,7 @@ import (
 	"github.com/tullemesh/tulle/transport"
 	"github.com/tullemesh/tulle/transport/limit"
 	"github.com/tullemesh/tulle/transport/route"
+	"github.com/tullemesh/tulle/transport/telemetry"
 )
 
 // callError is an error that was made on this side: a status to gRPC, and its
@@ -98,6 +99,43 @@ func (c *call) error(err error) error {
 	}
 	e.Record = c.followed.Record()
 	return &callError{err: e, code: codeOf(err)}
+}
+
+// recordedError is the server's error with the record of the call. But for that it is
+// the server's in all respects.
+type recordedError struct {
+	error
+	record *telemetry.Record
+}
+
+// Unwrap leads to the server's error.
+func (e *recordedError) Unwrap() error { return e.error }
+
+// GRPCStatus is what status.FromError looks for.
+func (e *recordedError) GRPCStatus() *status.Status { return status.Convert(e.error) }
+
+// recorded is the server's error with the record, if somebody wants one.
+func (c *call) recorded(err error) error {
+	if rec := c.followed.Record(); rec != nil {
+		return &recordedError{err, rec}
+	}
+	return err
+}
+
+// RecordOf is what was decided about the call that ended with err, whether the error is
+// the server's or of this side, where it is transport.Error.Record. It is nil if neither
+// telemetry.WithTrace nor WithRecord asked for it and the call was not one of those that
+// are sampled, and of calls to targets that are not tulle's.
+func RecordOf(err error) *telemetry.Record {
+	var recorded *recordedError
+	if errors.As(err, &recorded) {
+		return recorded.record
+	}
+	var own *transport.Error
+	if errors.As(err, &own) {
+		return own.Record
+	}
+	return nil
 }
 
 // ended says that err is the end of a call's context, as a code.

@@ -2,6 +2,7 @@ package tullegrpc_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -129,4 +130,46 @@ func TestRecordOfRepeats(t *testing.T) {
 			}
 		}
 	})
+}
+
+// An error carries the record if somebody asked for it, the server's as well as one of
+// this side, and is the server's status all the same.
+func TestRecordOfError(t *testing.T) {
+	s := serve(t)
+	s.ends(codes.NotFound, "")
+	m, err := transport.New(transport.Config{Services: map[string]transport.Service{
+		"users": {Resolver: static(s)}, "nobody": {Resolver: static()},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	users, nobody := connect(t, m, "tulle:///users"), connect(t, m, "tulle:///nobody")
+	for way, call := range ways {
+		plain := call(within(t), users)
+		if rec := tullegrpc.RecordOf(plain); rec != nil {
+			t.Errorf("%s: got %+v, want no record that nobody asked for", way, rec)
+		}
+		var into telemetry.Record
+		err := call(telemetry.WithRecord(within(t), &into), users)
+		rec := tullegrpc.RecordOf(err)
+		if rec == nil || len(rec.Tries) != 1 || rec.Tries[0].Outcome != "answered" || len(rec.Picks) != 1 {
+			t.Errorf("%s: got the record %+v, want one try", way, rec)
+		}
+		st, ok := status.FromError(err)
+		if !ok || st.Code() != codes.NotFound || st.Message() != "on purpose" || err.Error() != plain.Error() {
+			t.Errorf("%s: got %v, want %v as it is", way, err, plain)
+		}
+		var own *transport.Error
+		if errors.As(err, &own) {
+			t.Errorf("%s: got %v, want no error of this side's making", way, own)
+		}
+		err = call(telemetry.WithTrace(within(t), &telemetry.Trace{}), nobody)
+		if !errors.As(err, &own) || own.Record == nil || tullegrpc.RecordOf(err) != own.Record {
+			t.Errorf("%s: got %v, want the record of transport.Error", way, err)
+		}
+	}
+	if rec := tullegrpc.RecordOf(nil); rec != nil {
+		t.Errorf("got %+v of nil", rec)
+	}
 }
