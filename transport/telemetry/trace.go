@@ -9,7 +9,9 @@ import (
 // A Trace is a set of hooks that tell what is decided about one call, in the
 // manner of net/http/httptrace. Any may be nil. They run on the goroutine that
 // decides, with no lock held, and must be quick; those of a call with hedges may
-// run at the same time.
+// run at the same time. Those of an RPC run one after another, on a goroutine that
+// works on it. They may ask a stream for its context and trailer, and end it; to send
+// on it waits for the decision that they are told of.
 type Trace struct {
 	// CallStart is called when the call begins.
 	CallStart func(service string, f Facts)
