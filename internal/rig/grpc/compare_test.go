@@ -88,7 +88,7 @@ func (s *sightings) against(other *sightings) []string {
 
 // reruns is how often a call is done that does not come out as the list says: some
 // outcomes are a matter of timing with any channel.
-const reruns = 3
+const reruns = 10
 
 // callTime is the longest that a call may take.
 const callTime = 30 * time.Second
