@@ -207,6 +207,7 @@ func BenchmarkTelemetry(b *testing.B) {
 		{"no SDK", telemetry.Config{}},
 		{"metrics", telemetry.Config{MeterProvider: meters}},
 		{"spans", telemetry.Config{TracerProvider: spans, MeterProvider: meters, Propagator: propagation.TraceContext{}}},
+		{"attempt spans", telemetry.Config{TracerProvider: spans, MeterProvider: meters, Propagator: propagation.TraceContext{}, NoCallSpan: true}},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			rt, err := transport.New(transport.Config{
