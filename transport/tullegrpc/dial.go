@@ -41,6 +41,10 @@ func HealthCheck(service string) Option { return func(s *settings) { s.health = 
 // caller names some; see Credentials for services with TLS settings of their own.
 // The options can be used for any number of connections.
 //
+// Targets of other schemes keep their resolver, balancer and repeats; they get the
+// default timeout, CallTimeout and telemetry, in which the repeats that gRPC makes are
+// one attempt.
+//
 // t stays the caller's, and is closed after the connections. A ServiceConfig that
 // is no JSON object is reported by the calls, as codes.Unavailable.
 func DialOptions(t *transport.Transport, options ...Option) []grpc.DialOption {

@@ -20,7 +20,8 @@ type callOption struct {
 // which have no timeout of their service's.
 func CallTimeout(d time.Duration) grpc.CallOption { return with(transport.CallTimeout(d)) }
 
-// NoRetry is transport.NoRetry for one RPC.
+// NoRetry is transport.NoRetry for one RPC. It says nothing of the repeats that gRPC
+// makes by itself with targets of other schemes.
 func NoRetry() grpc.CallOption { return with(transport.NoRetry()) }
 
 // Idempotent is transport.Idempotent for one RPC.
