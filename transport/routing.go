@@ -170,6 +170,15 @@ func repeats(r *route.Retry) *retry.Override {
 	return o
 }
 
+// Direct is where all calls of other protocols to a service go, as no rule nor override
+// can have it otherwise; nil if RouteRPC is to decide.
+func (t *Transport) Direct(name string) *destination.Destination {
+	if e := t.table.Load().find(name); e != nil && e.direct {
+		return &e.home.Destination
+	}
+	return nil
+}
+
 // RouteRPC decides on a call of another protocol: where it goes, with which
 // options, and what becomes of its metadata. It is for the adapters that come with
 // this module. A call that its rule answers has neither a destination nor an

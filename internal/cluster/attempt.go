@@ -45,6 +45,7 @@ func (c *Cluster) Begin(a *Attempt, call *tulle.Call, now time.Duration) error {
 type Reachable struct {
 	View *View        // the endpoints that Set numbers
 	Set  balancer.Set // nil: all
+	Full bool         // Set has all of them, so that picks need not look
 }
 
 // Usable says that at least one of them is not left out.
@@ -96,7 +97,10 @@ func (c *Cluster) BeginAmong(a *Attempt, call *tulle.Call, now time.Duration, am
 // tried.
 func (c *Cluster) pick(among Reachable, call *tulle.Call, now time.Duration) int {
 	v := among.View
-	q := balancer.Query{Now: now, Among: among.Set}
+	q := balancer.Query{Now: now}
+	if !among.Full {
+		q.Among = among.Set
+	}
 	if out := v.out.Load(); out != nil {
 		c.avoided.out.Add(1)
 		q.Avoid = out.set

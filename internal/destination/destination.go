@@ -87,10 +87,14 @@ func Ended(ctx context.Context) error {
 // Hold waits for as long as the call's rule has it held up, at most until end, the
 // zero Time for never.
 func Hold(ctx context.Context, o *Options, end time.Time) error {
-	d := o.Delay()
-	if d <= 0 {
-		return nil
+	if d := o.Delay(); d > 0 {
+		return wait(ctx, d, end)
 	}
+	return nil
+}
+
+// wait is Hold for a time.
+func wait(ctx context.Context, d time.Duration, end time.Time) error {
 	late := !end.IsZero() && time.Until(end) <= d
 	if late {
 		d = time.Until(end)

@@ -12,6 +12,7 @@ import (
 
 // tracing is what was found out about a provider. It is never changed.
 type tracing struct {
+	pointer  bool // provider is one, so that it may be compared
 	provider trace.TracerProvider
 	tracer   trace.Tracer // nil if nobody listens
 }
@@ -22,10 +23,10 @@ func (t *Telemetry) tracer() trace.Tracer {
 	if p == nil {
 		p = otel.GetTracerProvider()
 	}
-	if c := t.tracing.Load(); c != nil && (t.cfg.TracerProvider != nil || same(c.provider, p)) {
+	if c := t.tracing.Load(); c != nil && (t.cfg.TracerProvider != nil || c.pointer && c.provider == p || same(c.provider, p)) {
 		return c.tracer
 	}
-	c := &tracing{provider: p}
+	c := &tracing{pointer: isPointer(p), provider: p}
 	if _, none := p.(noop.TracerProvider); !none && !placeholder(p) {
 		c.tracer = p.Tracer(scopeName,
 			trace.WithSchemaURL(semconv.SchemaURL), trace.WithInstrumentationAttributes(t.cfg.Attributes...))
@@ -38,9 +39,11 @@ func (t *Telemetry) tracer() trace.Tracer {
 // installs something. It would work, at five allocations a span; that nobody
 // listens cannot be asked of it.
 func placeholder(v any) bool {
-	typ := reflect.TypeOf(v)
-	return typ.Kind() == reflect.Pointer && typ.Elem().PkgPath() == "go.opentelemetry.io/otel/internal/global"
+	return isPointer(v) && reflect.TypeOf(v).Elem().PkgPath() == "go.opentelemetry.io/otel/internal/global"
 }
+
+// isPointer says whether v is a pointer.
+func isPointer(v any) bool { return reflect.TypeOf(v).Kind() == reflect.Pointer }
 
 // same says whether a and b are one value, also for types that == panics on.
 func same(a, b any) bool {
@@ -64,6 +67,7 @@ func same(a, b any) bool {
 // headers is what was found out about a propagator. It is never changed.
 type headers struct {
 	propagator propagation.TextMapPropagator
+	pointer    bool // the propagator is one, so that it may be compared
 	off        bool // it writes nothing
 	own        bool // it is that of W3C, which we write ourselves
 	trace      bool // own: it writes traceparent and tracestate
@@ -76,10 +80,10 @@ func (t *Telemetry) propagator() *headers {
 	if p == nil {
 		p = otel.GetTextMapPropagator()
 	}
-	if h := t.headers.Load(); h != nil && (t.cfg.Propagator != nil || same(h.propagator, p)) {
+	if h := t.headers.Load(); h != nil && (t.cfg.Propagator != nil || h.pointer && h.propagator == p || same(h.propagator, p)) {
 		return h
 	}
-	h := &headers{propagator: p}
+	h := &headers{propagator: p, pointer: isPointer(p)}
 	h.own = h.knows(reflect.ValueOf(p))
 	h.off = placeholder(p) || h.own && !h.trace && !h.baggage
 	t.headers.Store(h)

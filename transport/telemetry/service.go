@@ -146,15 +146,17 @@ type Result struct {
 // Traces says that spans are made, so that Start may return another context.
 func (s *Service) Traces() bool { return s != nil && s.t.tracer() != nil }
 
-// Measures says that calls are measured, so that their time is worth taking.
+// Measures says that calls or their attempts are measured, so that their time is worth
+// taking.
 func (s *Service) Measures(ctx context.Context, p Protocol) bool {
 	if s == nil {
 		return false
 	}
+	calls := s.t.in.rpc
 	if p == HTTP {
-		return s.t.in.http.Enabled(ctx)
+		calls = s.t.in.http
 	}
-	return s.t.in.rpc.Enabled(ctx)
+	return calls.Enabled(ctx) || s.t.in.attempt.Enabled(ctx)
 }
 
 // Retried counts an attempt that repeats one which came to reason.

@@ -227,7 +227,9 @@ func (a *attempt) undo() {
 
 // finish is the Done of a pick. GRPC holds locks of its own in it.
 func (a *attempt) finish(info balancer.DoneInfo) {
-	defer a.call.tellLate()
+	if a.call.told != nil {
+		defer a.call.tellLate()
+	}
 	if a.done != nil {
 		a.done(info)
 	}
@@ -255,12 +257,16 @@ type late struct {
 	info    balancer.DoneInfo
 }
 
-// lateLocked ends an attempt that is late, err being its true end.
+// lateLocked ends the attempt that is late, if there is one, err being its true end.
 func (c *call) lateLocked(err error) {
-	l := c.late
-	if l == nil {
-		return
+	if c.late != nil {
+		c.endLateLocked(err)
 	}
+}
+
+// endLateLocked is lateLocked if there is one.
+func (c *call) endLateLocked(err error) {
+	l := c.late
 	c.late = nil
 	if err != io.EOF {
 		l.info.Err = err
@@ -295,12 +301,16 @@ const (
 	repicked settlement = true  // gRPC picked again
 )
 
-// settleLocked says whom an attempt that was not sent is held against.
+// settleLocked says whom an attempt that was not sent is held against, if there is one.
 func (c *call) settleLocked(how settlement) {
-	u := c.unsent
-	if u == nil {
-		return
+	if c.unsent != nil {
+		c.settleUnsentLocked(how)
 	}
+}
+
+// settleUnsentLocked is settleLocked if there is such an attempt.
+func (c *call) settleUnsentLocked(how settlement) {
+	u := c.unsent
 	c.unsent = nil
 	if how == returned {
 		u.outcome.Class = tulle.Ignored
@@ -315,7 +325,7 @@ func (c *call) settleLocked(how settlement) {
 // panicked: an interceptor or a codec.
 func (c *call) abandonLocked(err error) {
 	a := c.current
-	if !errors.Is(err, errPanicked) || a == nil || a.lease.Ended() {
+	if err == nil || a == nil || a.lease.Ended() || !errors.Is(err, errPanicked) {
 		return
 	}
 	o, now := tulle.Outcome{Class: tulle.Ignored, Err: err}, c.to.Engine.Now()

@@ -72,8 +72,14 @@ type channel struct {
 }
 
 // service is the name of the service that a connection is for. Ok is false for
-// targets of other schemes.
-func service(cc *grpc.ClientConn) (name string, ok bool) { return serviceOf(cc.CanonicalTarget()) }
+// targets of other schemes. A target in the common form means the same to gRPC as it
+// stands; for others gRPC puts together a string that says what they mean.
+func service(cc *grpc.ClientConn) (name string, ok bool) {
+	if name, ok := strings.CutPrefix(cc.Target(), Scheme+":///"); ok && !strings.ContainsAny(name, "%?#") {
+		return name, true
+	}
+	return serviceOf(cc.CanonicalTarget())
+}
 
 // serviceOf is the name of the service in a target, as gRPC tells it to resolvers.
 // The common form is read without parsing.

@@ -25,8 +25,11 @@ type orcaReport interface {
 // loadOf is the load that a server reported with a call, nil if it reported none:
 // gRPC then gives a nil pointer in an interface that is not nil.
 func loadOf(report any) *tulle.Load {
+	if v := reflect.ValueOf(report); v.Kind() != reflect.Pointer || v.IsNil() {
+		return nil
+	}
 	r, ok := report.(orcaReport)
-	if !ok || reflect.ValueOf(report).IsNil() {
+	if !ok {
 		return nil
 	}
 	return &tulle.Load{

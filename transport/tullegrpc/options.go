@@ -37,20 +37,23 @@ func with(option transport.CallOption) grpc.CallOption { return callOption{apply
 // takeOnFinish takes what is to be called at the end of an RPC out of its options,
 // as gRPC would call that at the end of each attempt.
 func takeOnFinish(opts []grpc.CallOption) (rest []grpc.CallOption, finish func(error)) {
-	var all []func(error)
-	for i, option := range opts {
-		option, ok := option.(grpc.OnFinishCallOption)
-		switch {
-		case ok && all == nil:
-			rest, all = append(rest, opts[:i]...), append(all, option.OnFinish)
-		case ok:
-			all = append(all, option.OnFinish)
-		case all != nil:
-			rest = append(rest, opts[i])
+	for _, option := range opts {
+		if _, ok := option.(grpc.OnFinishCallOption); ok {
+			return splitOnFinish(opts)
 		}
 	}
-	if all == nil {
-		return opts, nil
+	return opts, nil
+}
+
+// splitOnFinish is takeOnFinish where there is such an option.
+func splitOnFinish(opts []grpc.CallOption) (rest []grpc.CallOption, finish func(error)) {
+	var all []func(error)
+	for _, option := range opts {
+		if f, ok := option.(grpc.OnFinishCallOption); ok {
+			all = append(all, f.OnFinish)
+		} else {
+			rest = append(rest, option)
+		}
 	}
 	return rest, func(err error) {
 		for _, f := range all {

@@ -164,6 +164,7 @@ func (g *group) mapTo(view *cluster.View) *mapping {
 		return m
 	}
 	members := view.Endpoints()
+	connected := 0
 	m.ready = make([]balancer.Picker, len(members))
 	m.among.Set = tullebalancer.NewSet(len(members))
 	g.mu.Lock()
@@ -177,6 +178,7 @@ func (g *group) mapTo(view *cluster.View) *mapping {
 		case connectivity.Ready:
 			m.ready[i], m.some = c.picker, true
 			m.among.Set.Add(i)
+			connected++
 		case connectivity.Connecting, connectivity.Idle:
 			m.soon = true
 		case connectivity.TransientFailure:
@@ -185,5 +187,6 @@ func (g *group) mapTo(view *cluster.View) *mapping {
 			}
 		}
 	}
+	m.among.Full = connected == len(members)
 	return m
 }

@@ -30,9 +30,13 @@ const minWait = time.Millisecond
 
 // waited tells that a call was held back. What took no time is not worth telling.
 func (c *call) waited(what string, began time.Duration, err error) {
-	if c.followed == nil {
-		return
+	if c.followed != nil {
+		c.tellWait(what, began, err)
 	}
+}
+
+// tellWait is waited where somebody follows.
+func (c *call) tellWait(what string, began time.Duration, err error) {
 	w := telemetry.Wait{For: what, Time: c.to.Engine.Now() - began}
 	if w.Time < minWait && err == nil {
 		return

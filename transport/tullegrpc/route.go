@@ -18,10 +18,14 @@ import (
 	"github.com/tullemesh/tulle/transport/route"
 )
 
-// route finds out where a call goes, and changes it as its rule says.
-func (c *channel) route(x *call, name string) error {
-	in := route.Input{Service: name, Path: x.method, Host: name, GRPC: true, Header: headerOf(x)}
-	in.Safe = c.methods.safe(x.method)
+// route finds out where a call goes, and changes it as its rule says. Safe is what the
+// method's descriptor says.
+func (c *channel) route(x *call, name string, safe bool) error {
+	if x.to = c.t.Direct(name); x.to != nil {
+		x.dress(&undecided)
+		return nil
+	}
+	in := route.Input{Service: name, Path: x.method, Host: name, GRPC: true, Header: headerOf(x), Safe: safe}
 	to, d, options, next, err := c.t.RouteRPC(x.Context, name, &in, x.options)
 	if err != nil {
 		return local(err)
@@ -33,10 +37,21 @@ func (c *channel) route(x *call, name string) error {
 	if next != nil {
 		x.way = &way{next: next, decision: d, ctx: x.Context}
 	}
-	if header := sent(x, &d, in.Header); header != nil {
-		x.Context = metadata.NewOutgoingContext(x.Context, metadataOf(header))
-	}
+	x.dress(&d)
 	return nil
+}
+
+// undecided is what a rule has decided where there is none.
+var undecided route.Decision
+
+// dress gives a call the metadata that goes out with it.
+func (c *call) dress(d *route.Decision) {
+	if !c.to.External && !d.EditsRequest() && route.From(c.Context) == nil {
+		return // as its caller has it
+	}
+	if header := sent(c, d, headerOf(c)); header != nil {
+		c.Context = metadata.NewOutgoingContext(c.Context, metadataOf(header))
+	}
 }
 
 // way is where a call goes on to when it reaches nobody.
@@ -68,9 +83,7 @@ func (c *call) onward(err error) *call {
 	if y.options = c.remaining(); y.options == nil || !to.Gate.Enter() {
 		return nil
 	}
-	if header := sent(y, &y.way.decision, headerOf(y)); header != nil {
-		y.Context = metadata.NewOutgoingContext(y.Context, metadataOf(header))
-	}
+	y.dress(&y.way.decision)
 	y.follow()
 	return y
 }

@@ -117,6 +117,13 @@ func (a *attempt) announce(md metadata.MD) metadata.MD {
 
 // measureLocked ends the span of an attempt.
 func (a *attempt) measureLocked(o *tulle.Outcome) {
+	if a.call.begun >= 0 {
+		a.endLocked(o)
+	}
+}
+
+// endLocked is measureLocked where somebody measures.
+func (a *attempt) endLocked(o *tulle.Outcome) {
 	r := telemetry.Result{Class: o.Class, Status: o.Status, Err: o.Err, Elapsed: o.Elapsed}
 	c := a.call
 	if c.told == nil {

@@ -22,9 +22,13 @@ func (t *teller) say(f func()) {
 
 // tell tells what has been said. It is called without a lock.
 func (t *teller) tell() {
-	if t == nil {
-		return
+	if t != nil {
+		t.tellAll()
 	}
+}
+
+// tellAll is tell where somebody follows.
+func (t *teller) tellAll() {
 	f := t.first()
 	if f == nil {
 		return

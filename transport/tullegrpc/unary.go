@@ -76,14 +76,15 @@ func (c *channel) enter(x *call, name string, opts []grpc.CallOption) error {
 	}
 	x.options, x.waits = readOptions(x.Context, opts)
 	x.configured = c.hasMethods
-	if err := c.route(x, name); err != nil {
+	safe := c.methods.safe(x.method)
+	if err := c.route(x, name, safe); err != nil {
 		return err
 	}
 	to := x.to
 	if !to.Gate.Enter() {
 		return unavailable(transport.ErrClosed)
 	}
-	x.rpc.Safe = x.options.Vouched() || to.Engine.Retrier().SafeRPC(x.method) || c.methods.safe(x.method)
+	x.rpc.Safe = x.options.Vouched() || safe || to.Engine.Retrier().SafeRPC(x.method)
 	x.rpc.UnsentOnly = x.options.OnlyUnsent()
 	x.follow()
 	x.tellRoute()
