@@ -29,7 +29,9 @@ func namedBalancers() []namedBalancer {
 		{"prequal", peers.Prequal{}},
 		{"weighted_round_robin", peers.WeightedRoundRobin{}},
 		{"yarp", peers.YARP{}},
+		{"linear", peers.Linear{}},
 		{"c3", peers.C3{}},
+		{"c3_probing", peers.C3{Probing: true}},
 	}
 }
 

@@ -23,7 +23,7 @@ const (
 	maxPairs    = 1_000_000   // of client and server: each client knows each server
 	maxCalls    = 100_000_000 // in one run; some minutes of a core
 	maxVariants = 100
-	maxSpeeds   = 5_000_000   // of all antagonists, which are drawn before the run
+	maxSpeeds   = 5_000_000   // changes of all antagonists and neighbours, which are drawn before the run
 	maxSets     = 1_000_000   // servers of all the sets that churn makes
 	maxUpdates  = 100_000_000 // endpoints that clients are told of by churn
 )
@@ -63,6 +63,7 @@ func (g *Servers) complete() {
 	g.Name = cmp.Or(g.Name, "servers")
 	g.Count = cmp.Or(g.Count, 1)
 	g.Workers = cmp.Or(g.Workers, 1)
+	g.Burst = cmp.Or(g.Burst, g.Workers)
 	g.Speed = cmp.Or(g.Speed, 1)
 	g.Full = cmp.Or(g.Full, 503)
 }
@@ -181,6 +182,7 @@ func (s *Scenario) checkServers(c *checker) {
 func (g *Servers) check(c *checker) {
 	c.want(g.Count >= 1, "count", g.Count, "1 or more")
 	c.want(g.Workers >= 1 && g.Workers <= maxWorkers, "workers", g.Workers, fmt.Sprintf("1 to %d", maxWorkers))
+	c.want(g.Burst >= g.Workers && g.Burst <= maxWorkers, "burst", g.Burst, fmt.Sprintf("at least workers, up to %d", maxWorkers))
 	c.want(g.Speed > 0 && g.Speed <= 1e6, "speed", g.Speed, "above 0, up to 1e6")
 	c.want(g.Full >= 200 && g.Full <= 599, "full", g.Full, "200 to 599")
 	c.want(g.RetryAfter >= 0 && g.RetryAfter <= 86_400, "retryAfter", g.RetryAfter, "0 to 86400")
@@ -246,7 +248,7 @@ func (l *Load) check(c *checker, capacity float64, whole time.Duration) {
 func (f *Fault) check(c *checker, s *Scenario) {
 	kinds := []string{
 		"slow", "fixed", "stuck", "erring", "wrong", "refusing", "blackhole", "pausing", "capacity",
-		"antagonist", "churn", "stall",
+		"antagonist", "crowding", "churn", "stall",
 	}
 	c.want(slices.Contains(kinds, f.Kind), "kind", f.Kind, "one of "+strings.Join(kinds, ", "))
 	known := f.Servers == ""
@@ -263,7 +265,7 @@ func (f *Fault) check(c *checker, s *Scenario) {
 	c.want(f.Status >= 400 && f.Status <= 599, "status", f.Status, "400 to 599")
 	c.span("latency", f.Latency)
 	switch f.Kind {
-	case "pausing", "stall", "churn", "antagonist":
+	case "pausing", "stall", "churn", "antagonist", "crowding":
 		c.want(f.Period >= time.Millisecond && f.Period <= maxDuration, "period", f.Period, "1ms to 24h")
 	}
 	if f.Kind == "pausing" || f.Kind == "stall" {
@@ -287,9 +289,9 @@ func (s *Scenario) checkSum(c *checker) {
 		periods := float64(f.during(s.Duration)) / float64(f.Period)
 		path := fmt.Sprintf("faults[%d].period", i)
 		switch f.Kind {
-		case "antagonist":
+		case "antagonist", "crowding":
 			speeds += periods * float64(all)
-			c.want(speeds <= maxSpeeds, path, f.Period, fmt.Sprintf("a longer one: all antagonists may change speed %d times", maxSpeeds))
+			c.want(speeds <= maxSpeeds, path, f.Period, fmt.Sprintf("a longer one: all antagonists and neighbours may change %d times", maxSpeeds))
 		case "churn":
 			sets += periods * 2 * float64(all)
 			c.want(sets <= maxSets, path, f.Period, fmt.Sprintf("a longer one: all sets may come to %d servers", maxSets))

@@ -222,24 +222,29 @@ func TestLinkerd2016(t *testing.T) {
 	}
 }
 
-// prequalTable are the rules of the paper's table that are published to us, with their
-// 99th percentiles in ms at 70 and at 90 % of the allotment; 5000 is the deadline.
+// prequalTable are the rules of the paper's table in its order, with their 99th
+// percentiles in ms at 70 and at 90 % of the allotment; 5000 is the deadline, and 0 is
+// not known to us.
 var prequalTable = []struct {
-	rule   string
-	at     [2]int
-	differ [2]string // with which the order here is the other way round
+	rule string
+	at   [2]int
 }{
-	{"round_robin", [2]int{5000, 5000}, [2]string{}},
-	{"weighted_round_robin", [2]int{314, 5000}, [2]string{"least_loaded yarp", ""}},
-	{"least_loaded", [2]int{1804, 2654}, [2]string{"weighted_round_robin yarp", ""}},
-	{"yarp", [2]int{2642, 1169}, [2]string{"weighted_round_robin least_loaded", ""}},
-	{"c3", [2]int{299, 304}, [2]string{"prequal", "prequal"}},
-	{"prequal", [2]int{281, 286}, [2]string{"c3", "c3"}},
+	{"random", [2]int{}},
+	{"round_robin", [2]int{5000, 5000}},
+	{"weighted_round_robin", [2]int{314, 5000}},
+	{"least_loaded", [2]int{1804, 2654}},
+	{"least_loaded_two_choices", [2]int{}},
+	{"yarp", [2]int{2642, 1169}},
+	{"linear", [2]int{}},
+	{"c3_probing", [2]int{299, 304}},
+	{"prequal", [2]int{281, 286}},
 }
 
 // TestPrequal2024 reproduces the order of the rules in the paper's table: each pair of
-// which one has the shorter 99th percentile there. Those in which it is otherwise here
-// are named, and held to be so, as docs/simulator.md tells of them.
+// which one has the shorter 99th percentile there. YARP is behind least loaded and
+// weighted round robin in the paper at 70 %. There it is also twice as long as at 90 %,
+// which is the antagonists' doing and not the load's; these two pairs are held to be
+// the other way round, as docs/simulator.md tells.
 func TestPrequal2024(t *testing.T) {
 	if testing.Short() {
 		t.Skip("has a hundred clients")
@@ -248,19 +253,17 @@ func TestPrequal2024(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sc.Load.Rate, sc.Duration = 0.7, 14*time.Second
+	sc.Load.Rate = 0.7
 	loads := []map[string]sim.Row{rowsOf(t, sc), compared(t, "prequal2024")}
 	for load, rows := range loads {
 		for i, a := range prequalTable {
 			for _, b := range prequalTable[i+1:] {
-				if a.at[load] == b.at[load] {
-					continue
-				}
 				worse, better := a.rule, b.rule
-				if a.at[load] < b.at[load] {
-					worse, better = better, worse
-				}
-				if strings.Contains(a.differ[load], b.rule) {
+				switch {
+				case a.at[load] == b.at[load] || a.at[load] == 0 || b.at[load] == 0:
+					continue
+				case load == 0 && b.rule == "yarp" && a.rule != "round_robin":
+				case a.at[load] < b.at[load]:
 					worse, better = better, worse
 				}
 				if !longer(rows[worse].P99, rows[better].P99) {
@@ -268,17 +271,19 @@ func TestPrequal2024(t *testing.T) {
 				}
 			}
 		}
-	}
-	rows := loads[1]
-	order := []string{"round_robin", "least_loaded", "prequal"}
-	for i := range order[1:] {
-		worse, better := rows[order[i]], rows[order[i+1]]
-		if better.P99 == sim.Never || worse.P99 != sim.Never && worse.P99 < 2*better.P99 {
-			t.Errorf("got %v for %s and %v for %s, want half of it at most", worse.P99, order[i], better.P99, order[i+1])
+		// Those whose figures we do not know have their places in the paper's order, but
+		// for the first two and the two of least loaded, which are alike here.
+		for _, pair := range [][2]string{
+			{"random", "weighted_round_robin"}, {"least_loaded_two_choices", "yarp"}, {"yarp", "linear"}, {"linear", "prequal"}, {"c3", "prequal"},
+		} {
+			if worse, better := rows[pair[0]], rows[pair[1]]; !longer(worse.P99, better.P99) {
+				t.Errorf("at %d %%: got %v for %s and %v for %s, want more for the first one", 70+20*load, worse.P99, pair[0], better.P99, pair[1])
+			}
 		}
-	}
-	if own := rows["shortest_expected_delay"]; own.P99 > rows["prequal"].P99 {
-		t.Errorf("got %v for the default, want less than the %v of prequal, whose servers help", own.P99, rows["prequal"].P99)
+		// The default has no help from servers, and is as good as with it.
+		if own := rows["shortest_expected_delay"]; float64(own.P99) > 1.15*float64(rows["prequal"].P99) || own.P99 >= rows["linear"].P99 || own.P99 >= rows["c3"].P99 {
+			t.Errorf("at %d %%: got %v for the default, want at most 15 %% more than the %v of prequal, and less than all others", 70+20*load, own.P99, rows["prequal"].P99)
+		}
 	}
 }
 
@@ -371,7 +376,7 @@ func TestBestOfClientOnly(t *testing.T) {
 			}
 		}
 		for _, name := range sim.Balancers() {
-			if !slices.Contains([]string{"prequal", "weighted_round_robin", "yarp", "c3", "peak_ewma"}, name) {
+			if !slices.Contains([]string{"prequal", "weighted_round_robin", "yarp", "linear", "c3", "c3_probing", "peak_ewma"}, name) {
 				peers = append(peers, name)
 			}
 		}

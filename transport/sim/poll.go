@@ -100,5 +100,5 @@ func (m *meter) count(now int64, busy int, how result) {
 // load is what the server reports. It does not know that an answer is wrong.
 func (s *server) load(now int64) tulle.Load {
 	s.meter.pass(now, s.busy)
-	return tulle.Load{Application: s.meter.busy / float64(s.workers(now)), QPS: s.meter.qps, EPS: s.meter.eps}
+	return tulle.Load{Application: s.meter.busy / s.promised(now), QPS: s.meter.qps, EPS: s.meter.eps}
 }

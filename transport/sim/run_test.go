@@ -120,7 +120,7 @@ func TestSameHelped(t *testing.T) {
 		t.Fatal(err)
 	}
 	sc.Duration, sc.Clients = 5*time.Second, 8
-	if sc, err = sc.Balanced("weighted_round_robin", "yarp", "c3", "prequal"); err != nil {
+	if sc, err = sc.Balanced("weighted_round_robin", "yarp", "linear", "c3", "c3_probing", "prequal"); err != nil {
 		t.Fatal(err)
 	}
 	first, err := sim.Run(t.Context(), sc)
@@ -175,6 +175,7 @@ func TestFaults(t *testing.T) {
 		{"blackhole", sim.Fault{Kind: "blackhole", Count: 1}, 0.75, 10 * ms},
 		{"capacity", sim.Fault{Kind: "capacity", Factor: 2}, 1, 0},
 		{"antagonist", sim.Fault{Kind: "antagonist", Factor: 1.5, Period: second}, 1, 0},
+		{"crowding", sim.Fault{Kind: "crowding", Share: 0.5, Period: second}, 1, 10 * ms},
 		{"churn", sim.Fault{Kind: "churn", Period: second, Length: 500 * ms}, 1, 10 * ms},
 		{"stall", sim.Fault{Kind: "stall", Period: second, Length: 100 * ms}, 1, 10 * ms},
 		{"other group", sim.Fault{Kind: "stuck", Servers: "others"}, 1, 10 * ms},
@@ -195,6 +196,32 @@ func TestFaults(t *testing.T) {
 				t.Errorf("got a median of %v, want %v", r.P50, tt.p50)
 			}
 		})
+	}
+}
+
+// TestCrowding: what a server does beyond what it is promised is up to its neighbours.
+func TestCrowding(t *testing.T) {
+	const promised = 100 // calls a second of one worker
+	for _, tt := range []struct {
+		name    string
+		faults  []sim.Fault
+		success float64
+	}{
+		{"no neighbours", nil, 1},
+		{"always", []sim.Fault{{Kind: "crowding", Period: time.Second}}, 0.5},
+		{"from the middle on", []sim.Fault{{Kind: "crowding", Period: time.Second, Start: 100 * time.Second}}, 0.75},
+		// Of two to five workers in the mean three and a half are there, and never
+		// less than two: the queue of one second is done in the next.
+		{"at times", []sim.Fault{{Kind: "crowding", Share: 1e-9, Period: 100 * ms}}, 1},
+	} {
+		sc := small()
+		sc.Duration = 200 * time.Second
+		sc.Servers = []sim.Servers{{Workers: 1, Burst: 5, Queue: 200, Work: sim.Work{Mean: 10 * ms}}}
+		sc.Load, sc.Calls.Goal = sim.Load{Rate: 2 * promised, Even: true}, 10*time.Second
+		sc.Faults = tt.faults
+		if got := row(t, sc).Success(); math.Abs(got-tt.success) > 0.02 {
+			t.Errorf("%s: got %.3f of the calls good, want %.3f", tt.name, got, tt.success)
+		}
 	}
 }
 

@@ -88,6 +88,12 @@ type Servers struct {
 	// Workers of each. Default (0): 1. Range: up to 100000.
 	Workers int
 
+	// Burst is how many workers each has while its neighbours on the machine
+	// leave it more than the Workers that it is promised; see the fault
+	// "crowding". Default (0): Workers. What a server says of its utilization,
+	// and what Load.Capacity counts, is of what is promised.
+	Burst int
+
 	// Work is the time that a worker takes for a request. Required.
 	Work Work
 
@@ -147,6 +153,9 @@ type Variant struct {
 //	capacity    only 1/Factor of the workers are there
 //	antagonist  speed changes at random, on average once a Period, to a value
 //	            between 1/Factor and Factor
+//	crowding    of the workers beyond those that are promised, neighbours leave
+//	            none for a Share of the time, and else any number; it changes on
+//	            average once a Period
 //	churn       one server goes each Period, and comes back as another after Length
 //	stall       clients, not servers, stand still for Length in each Period
 type Fault struct {

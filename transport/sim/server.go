@@ -33,14 +33,15 @@ type effect struct {
 	*Fault
 	start, end int64
 	offset     int64 // of its periods
-	speeds     []speed
-	at         int // in speeds
+	levels     []level
+	at         int // in levels
 }
 
-// speed is that of an antagonist's server from a time on.
-type speed struct {
-	from   int64
-	factor float64
+// level is the speed of an antagonist's server, or the share of its burst that
+// neighbours leave to a server, from a time on.
+type level struct {
+	from  int64
+	value float64
 }
 
 // active says whether the effect is on.
@@ -89,22 +90,32 @@ func (e *effect) skip(now, left int64) (int64, int64) {
 	return now + n*int64(e.Period), left - n*works
 }
 
-// factor is the speed of an antagonist's server. It is asked in the order of
-// time.
-func (e *effect) factor(now int64) float64 {
-	for e.at+1 < len(e.speeds) && e.speeds[e.at+1].from <= now {
+// level is the one that holds now. It is asked in the order of time.
+func (e *effect) level(now int64) float64 {
+	for e.at+1 < len(e.levels) && e.levels[e.at+1].from <= now {
 		e.at++
 	}
-	return e.speeds[e.at].factor
+	return e.levels[e.at].value
 }
 
-// antagonize draws the speeds of the whole run.
-func (e *effect) antagonize(r *rand.Rand) {
+// draw draws the levels of the whole run.
+func (e *effect) draw(r *rand.Rand) {
 	for at := e.start; at < e.end; {
-		low := 1 / e.Factor
-		e.speeds = append(e.speeds, speed{at, low + r.Float64()*(e.Factor-low)})
+		e.levels = append(e.levels, level{at, e.next(r)})
 		at += max(1, int64(r.ExpFloat64()*float64(e.Period)))
 	}
+}
+
+// next draws one level.
+func (e *effect) next(r *rand.Rand) float64 {
+	if e.Kind == "antagonist" {
+		low := 1 / e.Factor
+		return low + r.Float64()*(e.Factor-low)
+	}
+	if r.Float64() < e.Share {
+		return 0
+	}
+	return r.Float64()
 }
 
 // fault is the first effect of one of these kinds that is on, or nil.
@@ -138,7 +149,7 @@ func (s *server) slowness(now int64) float64 {
 		case "slow":
 			f *= e.Factor
 		case "antagonist":
-			f /= e.factor(now)
+			f /= e.level(now)
 		}
 	}
 	return f
@@ -146,13 +157,27 @@ func (s *server) slowness(now int64) float64 {
 
 // workers is how many there are now.
 func (s *server) workers(now int64) int {
+	promised, burst, left := s.promised(now), float64(s.group.Burst-s.group.Workers), 1.0
+	if burst <= 0 {
+		return int(math.Ceil(promised))
+	}
+	for _, e := range s.faults {
+		if e.Kind == "crowding" && e.active(now) {
+			left = min(left, e.level(now))
+		}
+	}
+	return int(math.Ceil(promised + left*burst))
+}
+
+// promised is how many workers there are now without a burst.
+func (s *server) promised(now int64) float64 {
 	n := float64(s.group.Workers)
 	for _, e := range s.faults {
 		if e.Kind == "capacity" && e.active(now) {
 			n /= e.Factor
 		}
 	}
-	return int(math.Ceil(n))
+	return n
 }
 
 // never is later than all else that happens.

@@ -73,10 +73,15 @@ func (r *run) strike(f *Fault) {
 		if f.Kind == "capacity" && f.End > 0 {
 			r.change(e.end, func() { r.dispatch(s) })
 		}
+		if f.Kind == "crowding" {
+			for _, l := range e.levels {
+				r.change(l.from, func() { r.dispatch(s) })
+			}
+		}
 	}
 }
 
-// afterwards is how long after the last call an antagonist still has a speed: until
+// afterwards is how long after the last call antagonists and neighbours still act: until
 // all calls have ended.
 const afterwards = time.Hour
 
@@ -89,9 +94,9 @@ func (r *run) effect(f *Fault) *effect {
 	if f.Period > 0 {
 		e.offset = r.fate.Int64N(int64(f.Period))
 	}
-	if f.Kind == "antagonist" {
+	if f.Kind == "antagonist" || f.Kind == "crowding" {
 		e.end = min(e.end, int64(r.sc.Duration+afterwards))
-		e.antagonize(r.fate)
+		e.draw(r.fate)
 	}
 	return e
 }

@@ -16,12 +16,16 @@ import (
 // Its other half, rates of sending that each client adapts, is not part of it. They
 // keep all clients from sending all calls to one that has not answered yet; here who is
 // not known is the last choice while an attempt waits. Nor are groups of replicas: it
-// ranks all endpoints. A request counts at its server also while it is worked on. How
-// the comparison in Prequal's paper gets at the state of servers is not known to us.
+// ranks all endpoints. A request counts at its server also while it is worked on.
 type C3 struct {
 	// Clients is how many there are. Default (0): 1; in a simulation the number of
 	// its clients.
 	Clients int
+
+	// Probing ranks the answers in Prequal's pool, each with the number of requests
+	// that it tells, in place of all endpoints with those of their latest answers.
+	// So we read the comparison in Prequal's paper.
+	Probing bool
 
 	// Rand returns uniform random bits. Default (nil): math/rand/v2.
 	Rand func() uint64
@@ -36,14 +40,14 @@ func c3Mean(mean, value float64) float64 { return c3New*value + (1-c3New)*mean }
 // Build implements balancer.Policy.
 func (c C3) Build(m balancer.Members) balancer.Picker {
 	clients := float64(max(c.Clients, 1))
-	score := func(n *node) float64 {
+	score := func(n *node, queue float64) float64 {
 		if n.service == 0 && n.waiting > 0 {
 			return finaglePenalty * float64(n.waiting)
 		}
-		q := 1 + clients*float64(n.waiting) + n.queue
+		q := 1 + clients*float64(n.waiting) + queue
 		return n.latency + q*q*q*n.service
 	}
-	return listening{build(&rule{
+	all := listening{build(&rule{
 		random: c.Rand,
 		answer: func(n *node, took, _ time.Duration) {
 			// The latency of this rule is R − 1/μ. Without an answer nobody knows
@@ -55,13 +59,42 @@ func (c C3) Build(m balancer.Members) balancer.Picker {
 			start := p.below(len(allowed)) // so that chance decides among equals
 			best := allowed[start]
 			for k := range allowed {
-				if i := allowed[(start+k)%len(allowed)]; score(p.nodes[i]) < score(p.nodes[best]) {
+				i := allowed[(start+k)%len(allowed)]
+				if score(p.nodes[i], p.nodes[i].queue) < score(p.nodes[best], p.nodes[best].queue) {
 					best = i
 				}
 			}
 			return best
 		},
 	}, m)}
+	if !c.Probing {
+		return all
+	}
+	p := newPool(m, 0, c.Rand)
+	p.order = func() func(a, b *probe) float64 {
+		return func(a, b *probe) float64 {
+			return score(all.nodes[a.i], float64(a.inFlight)) - score(all.nodes[b.i], float64(b.inFlight))
+		}
+	}
+	return probing{all, p}
+}
+
+// probing is the Picker of a policy that picks from a pool by what it knows of endpoints
+// from their answers.
+type probing struct {
+	listening
+	pool *pool
+}
+
+// Pick implements balancer.Picker.
+func (p probing) Pick(q balancer.Query) int { return p.pool.Pick(q) }
+
+// Probe implements Prober.
+func (p probing) Probe(now time.Duration) []int { return p.pool.Probe(now) }
+
+// Probed implements Prober.
+func (p probing) Probed(i, inFlight int, latency, now time.Duration) {
+	p.pool.Probed(i, inFlight, latency, now)
 }
 
 // listening is the Picker of a policy whose servers report with their answers.

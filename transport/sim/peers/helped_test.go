@@ -23,8 +23,8 @@ func poller(t *testing.T, p balancer.Policy, n int) peers.Poller {
 
 func TestWeightedRoundRobin(t *testing.T) {
 	p := poller(t, peers.WeightedRoundRobin{Rand: rand.New(rand.NewPCG(21, 22)).Uint64}, 4)
-	if got := p.Period(); got != sec {
-		t.Errorf("got a period of %v, want 1 s", got)
+	if got := p.Period(); got != 10*sec {
+		t.Errorf("got a period of %v, want 10 s", got)
 	}
 	// Nothing is known: in turn.
 	if c := picks(p, 0, 40); c[0] != 10 || c[1] != 10 || c[2] != 10 || c[3] != 10 {
@@ -126,6 +126,51 @@ func TestC3Score(t *testing.T) {
 	if c := picks(p, 6*sec, 20); c[1] != 20 {
 		t.Errorf("after a timeout: got %v, want the other one", c)
 	}
+}
+
+// TestC3Probing: the formula with the number of requests that a probe has told, among
+// those that answered probes.
+func TestC3Probing(t *testing.T) {
+	p := peers.C3{Clients: 2, Probing: true, Rand: rand.New(rand.NewPCG(33, 34)).Uint64}.Build(members(20)).(interface {
+		peers.Listener
+		peers.Prober
+	})
+	for i, service := range []time.Duration{10 * ms, 20 * ms, ms} {
+		p.Node(i).Begin(0)
+		p.Answered(i, 50, service, 2*service)
+		p.Node(i).Answer(0, 2*service, tulle.FullSample)
+	}
+	probed := func(second int) {
+		p.Probed(9, 0, 0, sec) // the oldest, which is dropped when it is its turn
+		p.Probed(0, 4, sec, sec)
+		p.Probed(1, second, ms, sec)
+	}
+	// 1/μ is 9 and 18 ms, as is R − 1/μ, whatever latency the probes tell:
+	// 9 + (1 + 4)³ × 9 = 1134 ms, and 18 + (1 + 2)³ × 18 = 504 ms. The third one, which
+	// is the fastest, has answered no probe.
+	probed(2)
+	if i := p.Pick(balancer.Query{Now: sec}); i != 1 {
+		t.Errorf("got %d, want the one with fewer requests", i)
+	}
+	// With one more each: 18 + 64 × 18 = 1170 ms.
+	p = peers.C3{Clients: 2, Probing: true}.Build(carried(p, 20)).(interface {
+		peers.Listener
+		peers.Prober
+	})
+	probed(3)
+	if i := p.Pick(balancer.Query{Now: sec}); i != 0 {
+		t.Errorf("got %d, want the faster one", i)
+	}
+}
+
+// carried is a set of n whose endpoints are known from p.
+func carried(p balancer.Picker, n int) balancer.Members {
+	m := members(n)
+	m.Prev = p
+	for i := range n {
+		m.Nodes = append(m.Nodes, p.Node(i))
+	}
+	return m
 }
 
 // TestC3Unknown: each of those that nothing is known of gets one attempt, in an order

@@ -25,6 +25,7 @@ func all() map[string]balancer.Policy {
 		"kratos": peers.Kratos{Rand: random}, "grpc": peers.GRPCLeastRequest{Rand: random},
 		"least loaded": peers.LeastLoaded{Rand: random}, "prequal": peers.Prequal{Rand: random},
 		"weighted": peers.WeightedRoundRobin{Rand: random}, "yarp": peers.YARP{Rand: random}, "c3": peers.C3{Rand: random},
+		"c3 probing": peers.C3{Probing: true, Rand: random}, "linear": peers.Linear{Rand: random},
 	}
 }
 
@@ -92,8 +93,8 @@ func TestPicker(t *testing.T) {
 // stands then; a node of another policy is none.
 func TestCarry(t *testing.T) {
 	for name, policy := range all() {
-		if name == "prequal" {
-			continue // it keeps nothing
+		if name == "prequal" || name == "linear" {
+			continue // they keep nothing
 		}
 		p := policy.Build(members(2))
 		m := members(3)
@@ -319,6 +320,28 @@ func TestPrequal(t *testing.T) {
 	p.Probed(1, 5, 90*ms, 1500*ms)
 	if i := p.Pick(balancer.Query{Now: 1600 * ms}); i != 1 {
 		t.Errorf("all hot: got %d, want the one with the fewest requests", i)
+	}
+}
+
+// TestLinear: the lowest half of latency and 75 ms for each request, or another sum.
+func TestLinear(t *testing.T) {
+	for _, tt := range []struct {
+		policy peers.Linear
+		want   int
+	}{
+		{peers.Linear{}, 1},                               // 225 and 190 ms
+		{peers.Linear{Weight: 0.1}, 0},                    // 105 and 146 ms
+		{peers.Linear{Weight: 0.5, Request: ms}, 0},       // 47.5 and 77 ms
+		{peers.Linear{Weight: 0.1, Request: 300 * ms}, 1}, // 201 and 191 ms
+	} {
+		tt.policy.Rand = rand.New(rand.NewPCG(31, 32)).Uint64
+		p := tt.policy.Build(members(16)).(peers.Prober)
+		p.Probed(9, 1, ms, 0) // the oldest, which is dropped
+		p.Probed(0, 5, 75*ms+15*ms, 0)
+		p.Probed(1, 3, 155*ms, 0)
+		if i := p.Pick(balancer.Query{}); i != tt.want {
+			t.Errorf("%+v: got %d, want %d", tt.policy, i, tt.want)
+		}
 	}
 }
 

@@ -25,9 +25,9 @@ func (p polling) Polled(i, inFlight int, load tulle.Load, now time.Duration) {
 // WeightedRoundRobin is what Prequal is compared with (Wydrowski et al., Load is not
 // what you should balance, NSDI 2024, arXiv 2312.10172): endpoints in turn, each by
 // its requests over its utilization and its share of errors, which servers report.
-// The formula, the second between two calculations and the three minutes for which a
-// report holds are those of weighted_round_robin of gRPC (gRFC A58), as the paper
-// gives none.
+// The formula, the second between two calculations, the ten between two reports and
+// the three minutes for which one holds are those of weighted_round_robin of gRPC
+// (gRFC A58), as the paper gives none.
 //
 // It departs from gRFC A58 in that nobody waits for 10 s before a weight counts (all
 // begin at once here), and in that turns are found by credits instead of strides,
@@ -35,7 +35,7 @@ func (p polling) Polled(i, inFlight int, load tulle.Load, now time.Duration) {
 // server that others slow down looks fuller. Where only its own use of a processor
 // counts it does not, and alike servers then have equal weights.
 type WeightedRoundRobin struct {
-	// Period is the time between two polls. Default (0): 1 s.
+	// Period is the time between two polls. Default (0): 10 s.
 	Period time.Duration
 
 	// Rand returns uniform random bits. Default (nil): math/rand/v2.
@@ -45,6 +45,7 @@ type WeightedRoundRobin struct {
 // The constants of WeightedRoundRobin.
 const (
 	weightedPeriod = time.Second
+	weightedPolls  = 10 * time.Second
 	weightedHolds  = 3 * time.Minute
 	weightedErrors = 1.0 // how much an error counts
 )
@@ -69,7 +70,7 @@ func (w WeightedRoundRobin) Build(m balancer.Members) balancer.Picker {
 		}
 	}
 	if w.Period <= 0 {
-		w.Period = weightedPeriod
+		w.Period = weightedPolls
 	}
 	return polling{picker: p, period: w.Period}
 }
