@@ -366,15 +366,15 @@ func (c *Cluster) lead(v *View, q balancer.Query, i int, now time.Duration) int 
 	if cfg.Dark || share >= 1 || float64(c.random()>>11)/(1<<53) < share {
 		return i
 	}
-	c.avoided.returning.Add(1)
 	avoid := balancer.NewSet(len(v.members))
 	copy(avoid, q.Avoid)
 	avoid.Add(i)
 	q.Avoid = avoid
-	if k := v.picker.Pick(q); k >= 0 {
+	if k := v.picker.Pick(q); k >= 0 && !avoid.Has(k) {
+		c.avoided.returning.Add(1)
 		return k
 	}
-	return i
+	return i // there is no other
 }
 
 // Unreachable takes note that no connection to the endpoint at addr could be had,
