@@ -253,13 +253,15 @@ func (o *Outlier) tripsLocked(now time.Duration, cfg *OutlierConfig) int {
 // It is left out for a short time, as such an endpoint may be back any moment. A
 // connect that is refused at once costs little, so that time begins with 10 ms
 // there and doubles up to OutlierConfig.Unsent: a server that restarts is missed
-// for about as long as it is away. It reports whether the state changed.
+// for about as long as it is away. Until that time is over further failures say
+// nothing new, as their attempts began before it. It reports whether the state
+// changed.
 func (o *Outlier) Die(now, took time.Duration, cfg *OutlierConfig) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.failed = now
-	state, _ := o.State()
-	if state == OutlierEjected || state == OutlierProbing {
+	state, until := o.State()
+	if state == OutlierEjected || state == OutlierProbing || state == OutlierDead && now < until {
 		return false
 	}
 	o.dieLocked(now, took, cfg)

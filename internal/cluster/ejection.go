@@ -1,10 +1,12 @@
 package cluster
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/tullemesh/tulle"
@@ -123,13 +125,19 @@ func (a *Attempt) examine(o tulle.Outcome, verdict tulle.Verdict, now time.Durat
 		if o.Class == tulle.Throttled {
 			verdict = tulle.Success // it is there, and says so
 		}
-		back = s.outlier.Settle(verdict, o.Down, now-a.start, now, cfg)
+		back = s.outlier.Settle(verdict, o.Down, connecting(o, now-a.start), now, cfg)
 		changed = true
 	case o.Down:
-		changed = len(a.view.members) > 1 && s.outlier.Die(now, now-a.start, cfg)
+		changed = len(a.view.members) > 1 && !a.stale() && s.outlier.Die(now, connecting(o, now-a.start), cfg)
+	case verdict == tulle.Success && s.dead() && a.stale():
+		// A server that shuts down refuses connections, and answers on those
+		// that it has.
 	default:
 		changed = s.outlier.Record(verdict, now, cfg, a)
 		back = changed && verdict == tulle.Success
+	}
+	if changed {
+		s.turned.Store(int64(now))
 	}
 	if back && !cfg.Dark {
 		a.node().Judge(now, balancer.Judgement{Back: true})
@@ -137,6 +145,25 @@ func (a *Attempt) examine(o tulle.Outcome, verdict tulle.Verdict, now time.Durat
 	if changed {
 		c.publishHealth(s)
 	}
+}
+
+// stale says that the attempt began before its endpoint last died or came back, so
+// that what it found of the connection is old news.
+func (a *Attempt) stale() bool { return int64(a.start) < a.state().turned.Load() }
+
+// dead says that the endpoint could not be connected to.
+func (s *state) dead() bool {
+	state, _ := s.outlier.State()
+	return state == breaker.OutlierDead
+}
+
+// connecting is how long a connect took that failed after took: no time if it was
+// refused, which a busy machine is only late to notice.
+func connecting(o tulle.Outcome, took time.Duration) time.Duration {
+	if errors.Is(o.Err, syscall.ECONNREFUSED) {
+		return 0
+	}
+	return took
 }
 
 // publishHealth brings the set of endpoints that are left out up to date with
@@ -387,6 +414,7 @@ func (c *Cluster) Unreachable(addr string, err error) {
 	c.down(err)
 	i, cfg, now := c.indexOf(v, addr), &c.cfg.Load().Ejection, c.Now()
 	if i >= 0 && len(v.members) > 1 && !cfg.Off && v.states[i].outlier.Die(now, 0, cfg) {
+		v.states[i].turned.Store(int64(now))
 		c.publishHealth(v.states[i])
 	}
 }

@@ -3,6 +3,9 @@ package cluster_test
 import (
 	"errors"
 	"fmt"
+	"net"
+	"os"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -92,6 +95,97 @@ func (s *servers) most() int {
 		n = max(n, k)
 	}
 	return n
+}
+
+// second.
+func TestRefusedAtOnceIsOneDeath(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, addrs := newServers(t, nil, 2)
+		var all []*cluster.Attempt
+		for range 40 {
+			a, err := s.begin(&tulle.Call{Safe: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, a)
+		}
+		s.down[addrs[0]] = true
+		for _, a := range all {
+			s.end(a, &tulle.Call{Safe: true})
+		}
+		if n := s.dials[addrs[0]]; n < 8 {
+			t.Fatalf("got %d refused calls, want 8 or more", n)
+		}
+		if e := status(t, s.c, addrs[0]); e.State != "dead" || e.Until > 10*time.Millisecond {
+			t.Errorf("got %s for %v, want dead for 10ms", e.State, e.Until)
+		}
+	})
+}
+
+// answers used to bring it back, so that calls went on to meet it.
+func TestAnswersOfTheDead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, addrs := newServers(t, balancer.RoundRobin{}, 2)
+		lease := func(addr string) *cluster.Attempt {
+			for {
+				a, err := s.begin(&tulle.Call{Safe: true})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if a.Endpoint().Addr == addr {
+					return a
+				}
+				s.end(a, &tulle.Call{})
+			}
+		}
+		answered, refused, late := lease(addrs[0]), lease(addrs[0]), lease(addrs[0])
+		time.Sleep(time.Millisecond)
+		s.down[addrs[0]] = true
+		s.end(refused, &tulle.Call{})
+		s.down[addrs[0]] = false
+		time.Sleep(20 * time.Millisecond) // its dead time is over, and nobody has asked
+		s.end(answered, &tulle.Call{})
+		if e := status(t, s.c, addrs[0]); e.State != "dead" {
+			t.Errorf("after an answer to a call of before: got %s, want dead", e.State)
+		}
+		if !s.end(lease(addrs[0]), &tulle.Call{}) {
+			t.Fatal("it is back, and does not answer")
+		}
+		// The news of a refused connect may come late, too.
+		time.Sleep(time.Millisecond)
+		s.down[addrs[0]] = true
+		s.end(late, &tulle.Call{})
+		if e := status(t, s.c, addrs[0]); e.State != "returning" {
+			t.Errorf("after a refused call of before it came back: got %s, want returning", e.State)
+		}
+	})
+}
+
+// that fails so late is none.
+func TestRefusedLate(t *testing.T) {
+	refused := &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
+	for _, test := range []struct {
+		err  error
+		want time.Duration
+	}{
+		{refused, 10 * time.Millisecond},
+		{errors.New("no route"), time.Second},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s, _ := newServers(t, nil, 2)
+			a, err := s.begin(&tulle.Call{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(70 * time.Millisecond)
+			o := tulle.Outcome{Class: tulle.Unsent, Down: true, Err: test.err}
+			a.Answer(&tulle.Call{}, o, s.c.Now())
+			a.End(o, s.c.Now())
+			if e := status(t, s.c, a.Endpoint().Addr); e.Until != test.want {
+				t.Errorf("%v: got %s for %v, want dead for %v", test.err, e.State, e.Until, test.want)
+			}
+		})
+	}
 }
 
 // is there. Most of them used to go to the dead ones, by policies that do not learn.

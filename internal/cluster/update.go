@@ -73,6 +73,7 @@ type state struct {
 	ended    atomic.Uint64
 	window   window
 	outlier  breaker.Outlier
+	turned   atomic.Int64               // when it last died, was ejected or came back
 	load     atomic.Pointer[tulle.Load] // the latest that it reported, or nil
 
 	out         bool // guarded by Cluster.mu: it is in View.out or View.shadow
