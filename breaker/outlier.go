@@ -27,12 +27,14 @@ type Outlier struct {
 
 	breaker atomic.Pointer[gobreaker.CircuitBreaker[struct{}]] // nil without failures of late
 
-	mu     sync.Mutex
-	rule   outlierRule   // guarded by mu: what ReadyToTrip looks at, and what it decided
-	trips  int           // guarded by mu: ejections of late
-	deaths int           // guarded by mu: failed connects in a row
-	reason string        // guarded by mu: why it was last left out
-	failed time.Duration // guarded by mu: when it last failed
+	mu      sync.Mutex
+	rule    outlierRule   // guarded by mu: what ReadyToTrip looks at, and what it decided
+	trips   int           // guarded by mu: ejections of late
+	deaths  int           // guarded by mu: failed connects in a row, from where pauses begin
+	refused bool          // guarded by mu: the last of them failed at once
+	hurried time.Duration // guarded by mu: when it was last hurried, 0 if never since it came back
+	reason  string        // guarded by mu: why it was last left out
+	failed  time.Duration // guarded by mu: when it last failed
 }
 
 // OutlierState is where an endpoint stands.
@@ -193,6 +195,7 @@ func (o *Outlier) Forget() {
 	defer o.mu.Unlock()
 	o.breaker.Store(nil)
 	o.trips, o.deaths, o.failed, o.reason = 0, 0, 0, ""
+	o.refused, o.hurried = false, 0
 	o.revived.Store(0)
 	o.setLocked(OutlierHealthy, 0)
 }
@@ -271,12 +274,29 @@ func (o *Outlier) Die(now, took time.Duration, cfg *OutlierConfig) bool {
 // dieLocked leaves the endpoint out until it may be connected to again.
 func (o *Outlier) dieLocked(now, took time.Duration, cfg *OutlierConfig) {
 	pause := cfg.Unsent
-	if took < quickDeath {
+	if o.refused = took < quickDeath; o.refused {
 		pause = min(pause, firstDeath<<min(o.deaths, 20))
 	}
 	o.deaths++
 	o.reason = reasonConnect
 	o.setLocked(OutlierDead, now+pause)
+}
+
+// Hurry has a dead endpoint tried at once, for when no other is left: its dead time
+// had grown while it was not missed. Further ones begin with 10 ms again. It does
+// nothing for an endpoint whose connect was not refused at once, as that would cost
+// calls their time, and no more than once in OutlierConfig.Unsent unless the endpoint
+// came back in between. It reports whether it did something.
+func (o *Outlier) Hurry(now time.Duration, cfg *OutlierConfig) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	state, until := o.State()
+	if state != OutlierDead || !o.refused || now >= until || o.hurried != 0 && now-o.hurried < cfg.Unsent {
+		return false
+	}
+	o.deaths, o.hurried = 0, max(1, now)
+	o.setLocked(OutlierDead, now)
+	return true
 }
 
 const (
@@ -332,7 +352,7 @@ func (o *Outlier) Settle(v tulle.Verdict, died bool, took, now time.Duration, cf
 func (o *Outlier) reviveLocked(now time.Duration) {
 	o.breaker.Store(nil)
 	o.revived.Store(max(1, int64(now)))
-	o.deaths = 0
+	o.deaths, o.hurried = 0, 0
 	o.setLocked(OutlierHealthy, 0)
 }
 

@@ -43,7 +43,8 @@ type OutlierConfig struct {
 	Base, Max time.Duration
 
 	// Unsent is how long an endpoint is left out at most that could not be
-	// connected to; one that refuses at once is tried again sooner at first.
+	// connected to; one that refuses at once is tried again sooner at first, and
+	// when no other is left.
 	// Default (0): 1 s. Range: 10 ms to 1 min.
 	Unsent time.Duration
 

@@ -290,6 +290,11 @@ func (c *Cluster) Len() int {
 func (c *Cluster) poolFacts(v *View, call *tulle.Call, s *state, now time.Duration) *tulle.Pool {
 	recent, minute := c.pool.recent(now), c.pool.minute(now)
 	untried, usable := c.remaining(v, call)
+	if untried == 0 && v.left(v.out.Load()) == 0 && !c.Restarting() {
+		// In an outage a pause would only make the call fail later. One that
+		// moves on finds that nobody is left, and ends.
+		untried = 1
+	}
 	return &tulle.Pool{
 		Untried: untried,
 		Usable:  usable,

@@ -174,6 +174,7 @@ func (c *Cluster) publishHealth(s *state) {
 	i, moved := int(s.index.Load()), false
 	if i < len(v.states) && v.states[i] == s {
 		moved = c.markLocked(v, i)
+		c.missLocked(v, s)
 		c.planLocked(v)
 	}
 	c.mu.Unlock()
@@ -252,12 +253,27 @@ func (c *Cluster) markLocked(v *View, i int) (moved bool) {
 	} else {
 		judged.Store(&next)
 	}
-	if v.left(v.out.Load()) > 0 {
-		c.downSince.Store(0)
-	} else {
-		c.downSince.CompareAndSwap(0, max(1, int64(c.Now())))
-	}
 	return moved
+}
+
+// missLocked takes note of whether any endpoint of v is left. When none is any more,
+// those that refused connections are tried at once: they may be back since long, and
+// were not missed. Last is the one that has just died, if it was one.
+func (c *Cluster) missLocked(v *View, last *state) {
+	if len(v.members) == 0 || v.left(v.out.Load()) > 0 {
+		c.downSince.Store(0)
+		return
+	}
+	now := max(1, c.Now())
+	if !c.downSince.CompareAndSwap(0, int64(now)) {
+		return
+	}
+	cfg := &c.cfg.Load().Ejection
+	for _, s := range v.states {
+		if s != last && s.outlier.Hurry(now, cfg) {
+			v.due.Store(int64(now))
+		}
+	}
 }
 
 // acquitLocked uses all endpoints again, and forgets what was held against them,

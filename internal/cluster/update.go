@@ -214,6 +214,7 @@ func (c *Cluster) replaceLocked(members []tulle.Endpoint, now time.Duration) []R
 			}
 		}
 	}
+	c.missLocked(v, nil)
 	c.planLocked(v)
 	c.view.Store(v)
 	if prev != nil {
