@@ -244,8 +244,12 @@ func (a *attempt) finish(info balancer.DoneInfo) {
 		return // abandoned
 	}
 	if info.Err == nil && c.sends != nil && c.sends.Load() {
-		c.late = &late{a, info}
-		return
+		if !c.left.Load() {
+			c.late = &late{a, info}
+			return
+		}
+		// Nobody will receive from a stream whose context has ended.
+		info.Err = status.FromContextError(c.Err()).Err()
 	}
 	a.finishLocked(&info)
 }
