@@ -154,6 +154,7 @@ func (c *call) take(among cluster.Reachable) (*attempt, int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.settleLocked(repicked)
+	c.lateLocked(errRefused)
 	engine := c.to.Engine
 	a := &c.first
 	if a.taken {
@@ -260,6 +261,10 @@ type late struct {
 	attempt *attempt
 	info    balancer.DoneInfo
 }
+
+// errRefused is the true end of an attempt that is late when gRPC picks again by itself:
+// it does so if the server has not begun it.
+var errRefused = status.Error(codes.Unavailable, "tullegrpc: the server has refused the stream")
 
 // lateLocked ends the attempt that is late, if there is one, err being its true end.
 func (c *call) lateLocked(err error) {
