@@ -16,6 +16,8 @@ import (
 
 	"github.com/tullemesh/tulle/balancer"
 	"github.com/tullemesh/tulle/transport"
+	"github.com/tullemesh/tulle/transport/telemetry"
+	"github.com/tullemesh/tulle/transport/tullegrpc"
 )
 
 // A caller cancels a stream, and only then finds in SendMsg that the server has ended it
@@ -132,6 +134,42 @@ func refuseAll(conn net.Conn) {
 		case head[3] == headers:
 			conn.Write(append([]byte{0, 0, 4, reset, 0}, append(head[5:], 0, 0, 0, refused)...))
 		}
+	}
+}
+
+// A hook that panics on the way to another attempt of a stream leaves nothing behind
+// either.
+func TestStreamPanicsAgain(t *testing.T) {
+	s := serve(t)
+	s.unavailable(1)
+	m := mesh(t, transport.Service{Resolver: static(s)})
+	users := connect(t, m, "tulle:///users")
+	picks := 0
+	ctx, cancel := context.WithCancel(telemetry.WithTrace(within(t), &telemetry.Trace{Picked: func(telemetry.Pick) {
+		if picks++; picks > 1 {
+			panic("on purpose")
+		}
+	}}))
+	defer cancel()
+	ended := make(chan error, 1)
+	stream, err := users.FullDuplexCall(ctx, tullegrpc.Idempotent(), grpc.OnFinish(func(err error) { ended <- err }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("got no panic")
+			}
+		}()
+		stream.Recv()
+	}()
+	if err := <-ended; status.Code(err) != codes.Internal {
+		t.Errorf("got the end %v, want Internal", err)
+	}
+	see(t, m, "after the panic", 0, 0)
+	if err := m.Shutdown(within(t)); err != nil {
+		t.Errorf("Shutdown: %v", err)
 	}
 }
 

@@ -137,15 +137,10 @@ type clientStream struct {
 }
 
 // start opens the first attempt.
-func (s *clientStream) start(ctx context.Context) (err error) {
+func (s *clientStream) start(ctx context.Context) error {
 	s.decided.L = &s.mu
-	err = errPanicked // until attempt returns
-	defer func() {
-		if err != nil {
-			s.leave(err)
-		}
-	}()
-	if err = s.attempt(); err != nil {
+	if err := s.attempt(); err != nil {
+		s.leave(err)
 		return err
 	}
 	// A caller may forget a stream whose context has ended.
@@ -167,6 +162,19 @@ func (s *clientStream) finished(err error) {
 // attempt opens a stream, and again while that fails and may be repeated. What was
 // sent before is sent once more.
 func (s *clientStream) attempt() error {
+	returned := false
+	defer func() {
+		if !returned {
+			s.over(errPanicked)
+		}
+	}()
+	err := s.opened()
+	returned = true
+	return err
+}
+
+// opened is attempt but for panics.
+func (s *clientStream) opened() error {
 	for {
 		inner, err := s.open(s.invocation(), s.opts)
 		if err == nil {
