@@ -89,9 +89,6 @@ func (t *Transport) newService(cfg *Config, key, env string, from Service) (*ser
 	if s.classify == nil {
 		s.classify = tulle.ClassifyHTTP
 	}
-	if s.ClassifyGRPC == nil {
-		s.ClassifyGRPC = tulle.ClassifyGRPC
-	}
 	s.call, s.attempt = assemble(stack())
 	return s, s.build()
 }

@@ -36,7 +36,8 @@ type Destination struct {
 	TLS           *tls.Config
 	TLSServerName string
 
-	// ClassifyGRPC is the classifier of gRPC attempts.
+	// ClassifyGRPC is the service's own classifier of gRPC attempts, nil for
+	// tulle.ClassifyGRPC.
 	ClassifyGRPC func(tulle.GRPCFacts) tulle.Outcome
 
 	// Late decides on calls whose time is up when they come.

@@ -145,7 +145,10 @@ func (c *call) begin(among cluster.Reachable) (*attempt, error) {
 		return nil, err
 	}
 	// gRPC does not know of the attempt yet, so that nobody else looks at it.
-	a.ctx, a.span = c.followed.Attempt(c.Context, a.lease.Endpoint(), n)
+	a.ctx = c.Context
+	if c.followed != nil {
+		a.ctx, a.span = c.followed.Attempt(c.Context, a.lease.Endpoint(), n)
+	}
 	return a, nil
 }
 
@@ -227,12 +230,12 @@ func (a *attempt) undo() {
 }
 
 // finish is the Done of a pick. GRPC holds locks of its own in it.
-func (a *attempt) finish(info balancer.DoneInfo) {
+func (a *attempt) finish(info *balancer.DoneInfo) {
 	if a.call.told != nil {
 		defer a.call.tellLate()
 	}
 	if a.done != nil {
-		a.done(info)
+		a.done(*info)
 	}
 	if info.Err == nil && !info.BytesSent && !info.BytesReceived {
 		a.undo()
@@ -246,13 +249,13 @@ func (a *attempt) finish(info balancer.DoneInfo) {
 	}
 	if info.Err == nil && c.sends != nil && c.sends.Load() {
 		if !c.left.Load() {
-			c.late = &late{a, info}
+			c.late = &late{a, *info}
 			return
 		}
 		// Nobody will receive from a stream whose context has ended.
 		info.Err = status.FromContextError(c.Err()).Err()
 	}
-	a.finishLocked(&info)
+	a.finishLocked(info)
 }
 
 // late is an attempt that ended in SendMsg, which gRPC calls a good end whatever the
@@ -362,16 +365,19 @@ const timerSlack = 5 * time.Millisecond
 
 // classifyLocked asks the classifier.
 func (a *attempt) classifyLocked(info *balancer.DoneInfo, now time.Duration) tulle.Outcome {
-	c := a.call
+	c, elapsed := a.call, now-a.lease.Start()
+	if a.began {
+		elapsed = a.took
+	}
+	if info.Err == nil && c.to.ClassifyGRPC == nil {
+		return tulle.Outcome{Class: tulle.Answered, Elapsed: elapsed} // as ClassifyGRPC has it
+	}
 	f := tulle.GRPCFacts{
 		Err:      info.Err,
 		Sent:     info.BytesSent,
 		Received: info.BytesReceived,
 		Began:    a.began,
-		Elapsed:  now - a.lease.Start(),
-	}
-	if a.began {
-		f.Elapsed = a.took
+		Elapsed:  elapsed,
 	}
 	if info.Err != nil {
 		f.Code = tulle.GRPCCode(status.Code(info.Err))
@@ -380,6 +386,9 @@ func (a *attempt) classifyLocked(info *balancer.DoneInfo, now time.Duration) tul
 		f.RetryAfter, f.Pushback = pushback(info.Trailer)
 		f.Expired = len(info.Trailer.Get(tulle.ExpiredHeader)) > 0
 		c.endedLocked(&f)
+	}
+	if c.to.ClassifyGRPC == nil {
+		return tulle.ClassifyGRPC(f)
 	}
 	return c.to.ClassifyGRPC(f)
 }

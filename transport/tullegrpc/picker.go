@@ -41,7 +41,11 @@ func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 	if p.policies != nil {
 		c.follows(p.policies)
 	}
-	if g := p.groups[c.to.Engine]; g != nil {
+	g := p.home
+	if g == nil || g.to.Engine != c.to.Engine {
+		g = p.groups[c.to.Engine]
+	}
+	if g != nil {
 		return g.pick(c, info)
 	}
 	if err := p.balancer.want(c.to); err != nil {
@@ -107,7 +111,7 @@ func (p *groupPicker) pick(c *call, info balancer.PickInfo) (balancer.PickResult
 	}
 	a.tellPick()
 	a.done = result.Done
-	result.Done = a.finish
+	result.Done = func(info balancer.DoneInfo) { a.finish(&info) }
 	result.Metadata = a.announce(result.Metadata)
 	return result, nil
 }

@@ -9,9 +9,6 @@ import (
 
 // tellRoute tells where a call goes that a rule or its environment sent there.
 func (c *call) tellRoute() {
-	if c.followed == nil {
-		return
-	}
 	if r, ok := c.to.Routed(c.options, route.From(c.Context).String()); ok {
 		c.followed.Routed(r)
 	}
@@ -50,9 +47,14 @@ func (c *call) tellWait(what string, began time.Duration, err error) {
 // tellPick tells of the pick.
 func (a *attempt) tellPick() {
 	c := a.call
-	if !c.followed.Detailed() {
+	if c.followed == nil || !c.followed.Detailed() {
 		return
 	}
+	c.tellPicked(a)
+}
+
+// tellPicked is tellPick where somebody wants to know.
+func (c *call) tellPicked(a *attempt) {
 	c.mu.Lock()
 	p := c.to.Picked(&c.rpc, a.lease.Endpoint().Addr)
 	c.mu.Unlock()

@@ -15,11 +15,20 @@ import (
 
 // unary is the interceptor of DialOptions.
 func (c *channel) unary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn,
-	invoker grpc.UnaryInvoker, opts ...grpc.CallOption) (err error) {
+	invoker grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 	opts, finish := takeOnFinish(opts)
-	if finish != nil {
-		defer func() { finish(err) }()
+	if finish == nil {
+		return c.invoke(ctx, method, req, reply, cc, invoker, opts)
 	}
+	err := errPanicked // until invoke returns
+	defer func() { finish(err) }()
+	err = c.invoke(ctx, method, req, reply, cc, invoker, opts)
+	return err
+}
+
+// invoke makes a unary call.
+func (c *channel) invoke(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn,
+	invoker grpc.UnaryInvoker, opts []grpc.CallOption) error {
 	name, ok := service(cc)
 	if !ok {
 		return c.unaryElsewhere(ctx, method, req, reply, cc, invoker, opts)
@@ -28,9 +37,8 @@ func (c *channel) unary(ctx context.Context, method string, req, reply any, cc *
 	if err := c.enter(x, name, opts); err != nil {
 		return err
 	}
-	err = errPanicked // until run returns
 	for {
-		err = x.run(req, reply, invoker, opts)
+		err := x.run(req, reply, invoker, opts)
 		next := x.onward(err)
 		if next == nil {
 			return err
@@ -87,7 +95,9 @@ func (c *channel) enter(x *call, name string, opts []grpc.CallOption) error {
 	x.rpc.Safe = x.options.Vouched() || safe || to.Engine.Retrier().SafeRPC(x.method)
 	x.rpc.UnsentOnly = x.options.OnlyUnsent()
 	x.follow()
-	x.tellRoute()
+	if x.followed != nil {
+		x.tellRoute()
+	}
 	return nil
 }
 
@@ -95,7 +105,11 @@ func (c *channel) enter(x *call, name string, opts []grpc.CallOption) error {
 // the wait for endpoints. The order is that of the stack in package transport.
 func (c *call) prepare() error {
 	now := time.Now()
-	end, err := c.to.End(c.Context, c.timeouts(), now)
+	options := c.options
+	if c.stream || c.configured {
+		options = c.timeouts()
+	}
+	end, err := c.to.End(c.Context, options, now)
 	if err != nil {
 		return err
 	}
@@ -114,7 +128,10 @@ func (c *call) prepare() error {
 	err = engine.Admit(c.Context, end)
 	c.waited("endpoints", began, err)
 	counted := err == nil
-	if err == nil && engine.Len() == 0 {
+	if counted {
+		if engine.Len() > 0 {
+			return nil
+		}
 		err = engine.Err() // gRPC would lose what it is
 	}
 	if !errors.Is(err, cluster.ErrNoEndpoints) || !c.waits && !(c.configured && methodWaits(c.cc, c.method)) {
