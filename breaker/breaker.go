@@ -298,7 +298,10 @@ func (b *Breaker) State() State {
 
 // Refusing says whether the next caller would be refused, which in the dark nobody
 // is.
-func (b *Breaker) Refusing() bool { return !b.cfg.Dark && b.State() == Open }
+func (b *Breaker) Refusing() bool {
+	_, left := b.look()
+	return left > 0 && !b.cfg.Dark
+}
 
 // look is the State, and how long callers are refused from now on.
 func (b *Breaker) look() (State, time.Duration) {

@@ -36,6 +36,31 @@ func TestTrialFails(t *testing.T) {
 	})
 }
 
+// Refusing is what the next caller meets: also while a trial is under way, which
+// State does not tell from one that is due.
+func TestRefusing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := due(t)
+		if b.Refusing() {
+			t.Error("got refusing, want no: the next caller makes the trial")
+		}
+		probe := trial(t, b)
+		if s := b.State(); s != breaker.HalfOpen || !b.Refusing() {
+			t.Errorf("got %v, refusing %v, want half-open and refusing: the trial is under way", s, b.Refusing())
+		}
+		refused(t, b)
+		probe.Done(bad)
+		if s := b.State(); s != breaker.Open || !b.Refusing() {
+			t.Errorf("got %v, refusing %v, want open and refusing", s, b.Refusing())
+		}
+		time.Sleep(time.Second)
+		trial(t, b).Done(good)
+		if b.Refusing() {
+			t.Error("got refusing, want no: it is closed")
+		}
+	})
+}
+
 // 64 callers that have waited for the end of the open time make one trial, and
 // again whenever it comes back without a result.
 func TestTrialHerd(t *testing.T) {
