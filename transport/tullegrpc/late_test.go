@@ -173,7 +173,6 @@ func TestStreamPanicsAgain(t *testing.T) {
 	}
 }
 
-
 // valued is a context with the values of another.
 type valued struct {
 	context.Context
