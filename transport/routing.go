@@ -171,7 +171,8 @@ func repeats(r *route.Retry) *retry.Override {
 }
 
 // Direct is where all calls of other protocols to a service go, as no rule nor override
-// can have it otherwise; nil if RouteRPC is to decide.
+// can have it otherwise; nil if RouteRPC is to decide. It is for the adapters that come
+// with this module.
 func (t *Transport) Direct(name string) *destination.Destination {
 	if e := t.table.Load().find(name); e != nil && e.direct {
 		return &e.home.Destination
