@@ -103,9 +103,6 @@ func New(cfg Config) (*Limiter, error) {
 // others. Calls of one key that wait are let through in the order in which they
 // came.
 func (l *Limiter) Acquire(ctx context.Context, key string, deadline time.Time) error {
-	if l.cfg.Load().off() {
-		return nil
-	}
 	return l.acquire(query{ctx: ctx, key: key, deadline: deadline})
 }
 

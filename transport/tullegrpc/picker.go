@@ -41,7 +41,7 @@ func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 	if p.policies != nil {
 		c.follows(p.policies)
 	}
-	g := p.home
+	g := p.home // where most calls go, found without a look into groups
 	if g == nil || g.to.Engine != c.to.Engine {
 		g = p.groups[c.to.Engine]
 	}

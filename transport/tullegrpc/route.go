@@ -22,9 +22,7 @@ import (
 // method's descriptor says.
 func (c *channel) route(x *call, name string, safe bool) error {
 	if x.to = c.t.Direct(name); x.to != nil {
-		if x.to.External || route.From(x.Context) != nil {
-			x.dress(&undecided)
-		}
+		x.dress(&undecided)
 		return nil
 	}
 	in := route.Input{Service: name, Path: x.method, Host: name, GRPC: true, Header: headerOf(x), Safe: safe}
